@@ -29,6 +29,7 @@ from support.cases import (
     value_of,
     wide,
 )
+from support.effort import few
 
 
 def test_every_metric_is_here():
@@ -39,6 +40,7 @@ def test_every_metric_is_here():
 
 
 @every_metric
+@few(6)
 @given(
     sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(lambda sizes: sum(sizes) >= 8)
 )

@@ -4,6 +4,7 @@ import pytest
 
 from support import harness, ranks
 from support.cases import CASES, as_plain, close
+from support.effort import slow_but
 from support.ranks import SHARES, in_halves, pieces_of
 
 TOLERANCES = {"Loss": 1e-6}  # the user's function computes in float32
@@ -16,7 +17,7 @@ def alone(case, batches):
     return as_plain(metric.compute())
 
 
-@pytest.mark.parametrize("num_processes", [2, 4])
+@pytest.mark.parametrize("num_processes", slow_but([2, 4], 2))
 def test_every_metric_over_processes_equals_that_over_one(num_processes):
     found = harness.run(ranks.every_metric, num_processes)
     for case in CASES.values():
@@ -46,7 +47,7 @@ def test_without_an_example_on_any_process_all_raise_what_one_does():
                 assert found[case.name] == "NotComputableError", case.name
 
 
-@pytest.mark.parametrize("num_processes", [2, 4])
+@pytest.mark.parametrize("num_processes", slow_but([2, 4], 4))
 def test_attached_metrics_are_reduced_together(num_processes):
     cases = [case for case in CASES.values() if case.examples is CASES["Accuracy"].examples]
     shares = SHARES[num_processes][-1]

@@ -15,6 +15,7 @@ import torch
 import ignite.handlers.clearml_logger
 import ignite.metrics.accuracy
 from ignite.contrib import old_paths
+from support import harness
 
 REGRESSION = {
     "canberra_metric": "CanberraMetric",
@@ -157,10 +158,7 @@ PATHS = [
 
 def run(code, *arguments):
     """What ``code`` prints, as JSON, in a process of its own, because an import warns only once in one."""
-    command = [sys.executable, "-W", "always", "-c", textwrap.dedent(code), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    return json.loads(harness.run_program(textwrap.dedent(code), *arguments))
 
 
 def test_every_old_path_has_todays_objects_and_warns_once_in_the_line_of_the_program():

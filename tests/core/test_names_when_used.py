@@ -36,22 +36,16 @@ def test_each_public_name_is_there_and_listed(name):
     assert set(package.__all__) <= set(dir(package))
 
 
-def test_a_package_imports_a_module_when_one_of_its_names_is_used():
+def test_a_package_imports_a_module_when_one_of_its_names_is_used_and_finds_submodules():
     code = """
 import sys, ignite, ignite.handlers, ignite.metrics
 def loaded(): return sorted(n for n in sys.modules if n.startswith(("ignite.handlers.", "ignite.metrics.")))
 print(len(loaded()))
 ignite.handlers.Timer
 print(*(name for name in loaded() if name.count(".") == 2))
+print(ignite.metrics.accuracy.Accuracy is ignite.metrics.Accuracy)
 """
-    assert run(code) == ["0", "ignite.handlers.timing"]
-
-
-def test_a_submodule_is_found_without_an_import():
-    code = (
-        "import ignite.metrics; print(ignite.metrics.accuracy.Accuracy is ignite.metrics.Accuracy)"
-    )
-    assert run(code) == ["True"]
+    assert run(code) == ["0", "ignite.handlers.timing", "True"]
 
 
 def test_names_are_found_in_a_program_of_bytecode_alone(tmp_path):

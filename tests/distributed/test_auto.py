@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import (
@@ -19,6 +19,7 @@ from torch.utils.data.distributed import DistributedSampler
 from ignite import distributed as idist
 from ignite.distributed import DistributedProxySampler
 from support import harness, parallel_processes
+from support.effort import few
 
 
 class Listed(Sampler):
@@ -34,7 +35,7 @@ class Listed(Sampler):
 
 
 @given(st.lists(st.integers(0, 99), max_size=30), st.integers(1, 7))
-@settings(max_examples=200)
+@few(50)
 def test_shares_are_equally_long_and_together_the_samples_and_few_repeats(samples, size):
     shares = [
         list(DistributedProxySampler(Listed(samples), num_replicas=size, rank=rank))

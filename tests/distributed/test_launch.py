@@ -66,6 +66,7 @@ def test_spawned_processes_meet_where_they_are_told(tmp_path, scheme):
         (tmp_path,),
         nproc_per_node=2,
         init_method=place,
+        start_method=harness.START_METHOD,
         timeout=timedelta(seconds=60),
         daemon=True,
     )
@@ -74,7 +75,11 @@ def test_spawned_processes_meet_where_they_are_told(tmp_path, scheme):
 
 def test_spawned_processes_of_two_nodes_form_a_group(tmp_path):
     start = functools.partial(
-        idist.spawn, nnodes=2, master_addr="127.0.0.1", master_port=harness.free_port()
+        idist.spawn,
+        nnodes=2,
+        master_addr="127.0.0.1",
+        master_port=harness.free_port(),
+        start_method=harness.START_METHOD,
     )
     nodes = [
         start("gloo", launched.writes_its_place, (tmp_path,), node_rank=node_rank, join=False)
@@ -88,7 +93,14 @@ def test_spawned_processes_of_two_nodes_form_a_group(tmp_path):
 
 def test_a_rank_that_raises_ends_the_others_within_seconds_and_is_named(tmp_path):
     with pytest.raises(ProcessRaisedException) as raised:
-        idist.spawn("gloo", launched.one_fails, (str(tmp_path),), {"failing": 2}, nproc_per_node=4)
+        idist.spawn(
+            "gloo",
+            launched.one_fails,
+            (str(tmp_path),),
+            {"failing": 2},
+            nproc_per_node=4,
+            start_method=harness.START_METHOD,
+        )
     assert time.monotonic() - float(Path(tmp_path, "failed at").read_text()) < 15
     assert "Process 2 terminated" in str(raised.value)
     assert "OSError: no space left\nRaised on rank 2 of 4, local rank 2, on " in str(raised.value)
@@ -96,7 +108,13 @@ def test_a_rank_that_raises_ends_the_others_within_seconds_and_is_named(tmp_path
 
 
 def test_a_rank_of_another_node_is_named_as_the_group_counts(tmp_path):
-    start = functools.partial(idist.spawn, nnodes=2, master_port=harness.free_port(), join=False)
+    start = functools.partial(
+        idist.spawn,
+        nnodes=2,
+        master_port=harness.free_port(),
+        join=False,
+        start_method=harness.START_METHOD,
+    )
     first, second = (
         start("gloo", launched.one_fails, (str(tmp_path),), node_rank=node_rank)
         for node_rank in range(2)
@@ -117,7 +135,9 @@ def test_a_rank_of_another_node_is_named_as_the_group_counts(tmp_path):
 
 def test_a_rank_that_is_killed_ends_the_others_and_is_named():
     with pytest.raises(ProcessExitedException, match="process 1 terminated with signal SIGKILL"):
-        idist.spawn("gloo", launched.one_is_killed, (), nproc_per_node=2)
+        idist.spawn(
+            "gloo", launched.one_is_killed, (), nproc_per_node=2, start_method=harness.START_METHOD
+        )
 
 
 def test_only_the_first_that_fails_goes_on_at_once(monkeypatch):

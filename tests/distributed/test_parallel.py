@@ -180,7 +180,9 @@ def test_started_processes_form_a_group_and_the_program_keeps_its_signals(tmp_pa
 
 
 def test_a_process_that_raises_is_named_with_its_traceback(tmp_path):
-    parallel = idist.Parallel("gloo", nproc_per_node=3, log_dir=str(tmp_path))
+    parallel = idist.Parallel(
+        "gloo", nproc_per_node=3, log_dir=str(tmp_path), start_method=harness.START_METHOD
+    )
     with pytest.raises(ChildFailedError, match="second_raises FAILED") as raised:
         parallel.run(parallel_processes.second_raises)
     rank, failure = raised.value.get_first_failure()
@@ -193,7 +195,9 @@ def test_a_process_that_raises_is_named_with_its_traceback(tmp_path):
 
 def test_a_process_that_is_killed_is_named_and_not_those_that_lose_it():
     with pytest.raises(ChildFailedError, match="second_is_killed FAILED") as raised:
-        idist.Parallel("gloo", nproc_per_node=2).run(parallel_processes.second_is_killed)
+        idist.Parallel("gloo", nproc_per_node=2, start_method=harness.START_METHOD).run(
+            parallel_processes.second_is_killed
+        )
     rank, failure = raised.value.get_first_failure()
     assert (rank, failure.exitcode, list(raised.value.failures)) == (1, -signal.SIGKILL, [1])
 
@@ -209,7 +213,7 @@ def test_two_machines_meet_also_with_different_numbers_of_processes(tmp_path, sc
     meeting = {"master_addr": "127.0.0.1", "master_port": harness.free_port()}
     if scheme == "file":
         meeting = {"init_method": f"file://{tmp_path}/meeting"}
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(harness.START_METHOD)
     nodes = [
         context.Process(target=parallel_processes.start_node, args=(i, sizes[i], tmp_path, meeting))
         for i in range(2)
@@ -264,17 +268,16 @@ def test_torchrun_in_a_slurm_allocation_is_torchrun_also_with_uneven_machines(tm
     }
 
 
-def test_a_group_that_torchrun_restarts_meets_again(tmp_path):
-    agent = torchrun("--standalone", "--max-restarts=1", nproc=2, folder=tmp_path, what="kill")
+def test_a_group_that_torchrun_restarts_meets_again_and_the_traceback_of_the_first_failure_is_shown(
+    tmp_path,
+):
+    agent = torchrun(
+        "--standalone", "--max-restarts=1", nproc=2, folder=tmp_path, what="kill, then raise"
+    )
     said = agent.communicate()[1]
-    assert agent.returncode == 0, said
-    assert written(tmp_path) == {f"{i}": f"none 1 {[i, i, 2, 0, 1, 3]}" for i in range(2)}
-
-
-def test_torchrun_shows_the_traceback_of_the_rank_that_failed_first(tmp_path):
-    agent = torchrun("--standalone", nproc=2, folder=tmp_path, what="raise")
-    root = agent.communicate()[1].partition("Root Cause")[2]
+    assert written(tmp_path) == {f"{i}": f"none 1 {[i, i, 2, 0, 1, 3]}" for i in range(2)}, said
     assert agent.returncode == 1
+    root = said.partition("Root Cause")[2]
     assert "rank      : 1 (local_rank: 1)" in root
     assert "OSError: no space left" in root
 

@@ -7,7 +7,7 @@ import torch
 
 from ignite._core.differences import first_difference
 from ignite.distributed import Parallel
-from support import parallel_processes
+from support import harness, parallel_processes
 
 NUM_ITERATIONS = 60
 
@@ -21,7 +21,7 @@ def undisturbed(tmp_path_factory):
 
 
 def trained(folder, kills):
-    with Parallel("gloo", nproc_per_node=2, max_restarts=3) as parallel:
+    with Parallel("gloo", 2, max_restarts=3, start_method=harness.START_METHOD) as parallel:
         parallel.run(parallel_processes.train, folder, kills)
     return torch.load(folder / "final.pt", weights_only=True)
 

@@ -29,17 +29,17 @@ def seen(report, num_kills, is_good=True):
     return Seen(num_kills if is_good else 0, num_kills, text)
 
 
-@row("*", "chain of kill -9, bfloat16, workers 0/2: bit-identical end", small=8, full=100)
+@row("*", "chain of kill -9, bfloat16, workers 0/2: bit-identical end", small=4, full=100)
 def chain_of_kills(count, folder):
     return seen(run_chain(folder, count, "bfloat16"), count)
 
 
-@row("*", "the same with float16 and a gradient scaler", small=4, full=100)
+@row("*", "the same with float16 and a gradient scaler", small=2, full=100)
 def chain_of_kills_with_scaler(count, folder):
     return seen(run_chain(folder, count, "float16", seed=8), count)
 
 
-@row(25, "kill -9 and restart: same end, at most one interval lost", small=4, full=20)
+@row(25, "kill -9 and restart: same end, at most one interval lost", small=3, full=20)
 def lost_work_is_bounded(count, folder):
     report = run_chain(folder, count, "float32", "sync", seed=9)
     return seen(report, count, report["lost"] <= 3)._replace(

@@ -35,7 +35,7 @@ def provoke(number, count, folder, seed=3):
 @row(
     19,
     "SIGTERM in a step, an evaluation, a handler, a fetch, a save",
-    small=7,
+    small=5,
     full=50,
     bar="all, < 5 s",
 )
@@ -43,7 +43,7 @@ def stopped_by_sigterm(count, folder):
     return provoke("19", count, folder)
 
 
-@row(20, "SIGUSR1 again and again in one run: saves, changes nothing", small=6, full=20)
+@row(20, "SIGUSR1 again and again in one run: saves, changes nothing", small=3, full=20)
 def saved_by_sigusr1(count, folder):
     return provoke("20", count, folder)._replace(text=f"{count} signals, same weights")
 

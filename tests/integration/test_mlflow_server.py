@@ -170,6 +170,7 @@ def test_a_server_that_never_comes_up_stops_nothing(mlflow, tmp_path, caplog, mo
     assert "20 entries were not sent to the server" in caplog.text
 
 
+@pytest.mark.slow
 def test_validation_counts_by_the_trainer_and_names_that_mlflow_refuses(mlflow, tmp_path):
     from ignite.engine import Engine
     from ignite.handlers.mlflow_logger import MLflowLogger

@@ -23,6 +23,7 @@ from ignite.distributed.comp_models.native import _NativeDistModel
 from ignite.engine import Events, create_supervised_trainer
 from ignite.handlers import Checkpoint
 from ignite.utils import manual_seed
+from support import harness
 
 
 def place():
@@ -45,7 +46,12 @@ def writes_place(local_rank, folder, word="none"):
 
 def start_node(node_rank, nproc_per_node, folder, meeting):
     with idist.Parallel(
-        "gloo", nproc_per_node, nnodes=2, node_rank=node_rank, **meeting
+        "gloo",
+        nproc_per_node,
+        nnodes=2,
+        node_rank=node_rank,
+        start_method=harness.START_METHOD,
+        **meeting,
     ) as parallel:
         parallel.run(writes_place, folder)
         parallel.run(writes_place, folder, word="again")
@@ -216,9 +222,8 @@ if __name__ == "__main__":  # under torchrun
     with idist.Parallel("gloo") as parallel:
         if WHAT == "place":
             parallel.run(writes_place, FOLDER)
-        elif WHAT == "raise":
-            parallel.run(second_raises)
         elif os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
             parallel.run(second_is_killed)
         else:
             parallel.run(writes_place, FOLDER)
+            parallel.run(second_raises)
