@@ -92,6 +92,8 @@ class OptunaHandler:
                 trainer.
         """
         trainer.add_run_context(self._frame)
+        # A run is saved with the handlers of its trainer; an evaluator may not be reachable.
+        trainer.add_event_handler(Events.STARTED, self._belong)
         if evaluator is None:
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self)
         else:
@@ -115,6 +117,9 @@ class OptunaHandler:
             self.logger.info("The trial is pruned after epoch %s: stopping", epoch)
             trainer.will_resume = True  # a checkpoint of a finished run would resume as complete
             trainer.terminate()
+
+    def _belong(self, engine: Engine[Any, Any]) -> None:
+        """Does nothing, but makes this object a handler of the trainer."""
 
     def _read(self, engine: Engine[Any, Any]) -> float:
         if not isinstance(self._metric, str):
