@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
 
+# Programs for processes of their own, which change the process that imports them.
+collect_ignore = ["support/ascii_program.py", "support/windows_program.py"]
+
 # The package `support` is importable here and in the processes that tests start.
 FOLDER = str(Path(__file__).parent)
 sys.path.insert(0, FOLDER)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
+
+from ignite._core.calls import signature_of
 
 __all__ = ["make_model", "make_network"]
 
@@ -87,11 +88,11 @@ def make_model(
         **(options or {}),
     }
     try:
-        inspect.signature(model).bind(**given)
+        signature_of(model).bind(**given)
     except TypeError as error:
         raise TypeError(
             f"model should take in_features and out_features, or nothing, besides model_options, "
-            f"but {_name_of(model)}{inspect.signature(model)} was given {given}: {error}"
+            f"but {_name_of(model)}{signature_of(model)} was given {given}: {error}"
         ) from error
     made = model(**given)
     if not isinstance(made, nn.Module):
@@ -103,7 +104,7 @@ def make_model(
 
 def _takes(model: Callable[..., Any], name: str) -> bool:
     """Whether a function has a parameter of this name."""
-    return name in inspect.signature(model).parameters
+    return name in signature_of(model).parameters
 
 
 def _name_of(model: Callable[..., Any]) -> str:

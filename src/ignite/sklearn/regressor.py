@@ -57,6 +57,9 @@ class Regressor(RegressorMixin, LearnerEstimator):  # type: ignore[misc] # of un
         True
     """
 
+    _target_shape: tuple[int, ...]
+    """Of one sample: () or (L,)."""
+
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Trains for one epoch, and continues with the same model if there is one.
 

@@ -6,11 +6,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ignite.learner._data.schema import KnownLoss, known_loss
 from ignite.learner._data.targets import (
-    KnownLoss,
     check_fit,
     hard_labels,
-    known_loss,
     one_row,
     same_shape,
     without_ignored,

@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ignite.learner._data.schema import infer_task
-from ignite.learner._data.targets import known_loss
+from ignite.learner._data.schema import infer_task, known_loss
 
 INTS, BITS, FLOATS = torch.tensor([0, 3, 1]), torch.tensor([0, 1, 1]), torch.tensor([0.2, 3.0])
 MANY = torch.tensor([[0, 1, 1], [1, 0, 0]])
