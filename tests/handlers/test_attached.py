@@ -15,6 +15,8 @@ NOT_HERE = {
     "AimLogger", "ClearMLLogger", "ClearMLSaver", "CometLogger", "MLflowLogger", "NeptuneLogger",
     "NeptuneSaver", "PolyaxonLogger", "SwanLabLogger", "TrackioLogger", "VisdomLogger", "WandBLogger",
     "global_step_from_engine",
+    # tested with its client in test_optuna_handler.py; the other is no handler
+    "OptunaHandler", "retry_killed_trials",
 }  # fmt: skip
 
 

@@ -11,9 +11,11 @@ from types import FrameType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from ignite._core.calls import signature_of
-from ignite._core.torch_private import FRAME_OF_FROM_IMPORT
+from ignite._core.optional import LazyModule
 
 __all__ = ["Old", "OldOrder", "dropped", "renamed", "takes_old", "warn_program"]
+
+torch_private = LazyModule("ignite._core.torch_private")  # ignite is imported without torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -150,7 +152,7 @@ def warn_program(message: str, category: type[Warning] = DeprecationWarning) -> 
     level = 1
     while frame is not None and _is_ours(frame):
         frame, level = frame.f_back, level + 1
-    if frame is not None and frame.f_code.co_name == FRAME_OF_FROM_IMPORT:
+    if frame is not None and frame.f_code.co_name == torch_private.FRAME_OF_FROM_IMPORT:
         return False
     # warnings.warn does not count the frames of the import system.
     warnings.warn(message, category, stacklevel=level)

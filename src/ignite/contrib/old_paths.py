@@ -108,6 +108,7 @@ PASSED_ON = {
         "Checkpoint": "ignite.handlers.checkpoint",
         "Engine": "ignite.engine.engine",
         "Timer": "ignite.handlers.timing",
+        "apply_to_type": "ignite.utils",
         "setup_logger": "ignite.utils",
         "_tree_apply2": "ignite.utils",
         "_tree_map": "ignite.utils",

@@ -55,7 +55,9 @@ def _applied(learner: LearnerState) -> Iterator[None]:
 
 def predictions(learner: LearnerState, loader: Loader, decide: bool) -> Iterator[Any]:
     """Yields the outputs of the model on the CPU, batch by batch."""
-    given = getattr(loader.batches, "batch_sampler", None) or loader.batches
+    given = getattr(loader.batches, "batch_sampler", None)
+    if given is None:
+        given = loader.batches
     if isinstance(getattr(given, "sampler", None), _RANDOM):
         learner.logger.warning(
             "The loader shuffles, so predictions come in the order of its batches, not in that of its "
