@@ -1,4 +1,5 @@
 import sys
+import time
 
 import pytest
 import torch
@@ -31,6 +32,16 @@ def make_training():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     trainer = create_supervised_trainer(model, optimizer, torch.nn.functional.mse_loss)
     return trainer, model, optimizer, [(torch.randn(4, 2), torch.randn(4, 1)) for _ in range(5)]
+
+
+def test_a_later_file_is_read_last(tmp_path):
+    second = int(time.time())
+    for later in range(3):
+        (tmp_path / f"events.out.tfevents.{second + later}.zzz.99999.9").touch()
+    earlier = {path.name for path in tmp_path.glob(f"*.{second}.*")}
+    with TensorboardLogger(log_dir=tmp_path):
+        (written,) = (path.name for path in tmp_path.iterdir() if "zzz" not in path.name)
+    assert written > max(earlier)
 
 
 def test_files_are_read_back(tmp_path):

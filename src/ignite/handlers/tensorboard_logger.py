@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -148,6 +149,8 @@ def _make_writer(writer_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     """
     given = args[0] if args else kwargs.get("log_dir", kwargs.get("logdir"))
     folder = None if given is None else str(on_disk(given))
+    if folder is not None:
+        _wait_for_a_later_second(folder)
     if folder is None or folder.isascii() or _is_unicode(folder):
         return writer_class(*args, **kwargs)
     os.makedirs(folder, exist_ok=True)
@@ -158,6 +161,19 @@ def _make_writer(writer_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     writer = writer_class(link, *args[1:], **kwargs)
     weakref.finalize(writer, links.cleanup)
     return writer
+
+
+def _wait_for_a_later_second(folder: str) -> None:
+    """Waits, for a second at most, until the name of a new file sorts behind those of the folder.
+
+    TensorBoard reads the files of a folder in the order of their names. These start with the second,
+    followed by host, process and a count as text: of one second, process 1000 is read before 999,
+    and what the later one says of the steps before it would have no effect.
+    """
+    second = int(time.time())
+    if any(Path(folder).glob(f"events.out.tfevents.{second}.*")):
+        while (left := second + 1 - time.time()) > 0:
+            time.sleep(left)
 
 
 def _is_unicode(text: str) -> bool:
