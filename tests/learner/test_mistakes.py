@@ -168,7 +168,6 @@ MISTAKES = {
     "a metric that fails in the end": Mistake("no such average", valid=(X, Y), make={"metrics": [EpochMetric(lambda y_pred, y: [].index("no such average"))]}),
     "answers and metrics by name": Mistake("Accuracy should be given .y_pred, y., two tensors", valid=0.2, make={**HF, "metrics": ["accuracy"], "task": "multiclass"}, error=TypeError),
     "answers and Accuracy()": Mistake("Accuracy should be given .y_pred, y., two tensors", valid=0.2, make={**HF, "metrics": [Accuracy()]}, error=TypeError),
-    "answers and cross_entropy": Mistake(r"returns a Answer: let its forward return .logits alone", make={"model": HF["model"]}, error=TypeError),
     "dictionary and cross_entropy": Mistake(r"returns a dict: let its forward return \['out'\] alone", make={"model": Call(lambda out: {"out": out})}, error=TypeError),
     "tuple and cross_entropy": Mistake("returns a tuple: let its forward return one of them", make={"model": Call(lambda out: (out, out))}, error=TypeError),
     "two heads in validation": Mistake("two tensors|y_pred", (X, {"a": Y, "b": Y}), (X, {"a": Y, "b": Y}), make={**TWO, "metrics": [Accuracy()]}, error=TypeError),
@@ -239,7 +238,8 @@ RIGHT = {
     "soft targets and a name": (SOFT, {"valid": SOFT}, {"metrics": ["accuracy", "f1"]}),
     "-100 and a name": ((X, MASKED), {"valid": (X, MASKED)}, {"metrics": ["accuracy", "kappa"]}),
     "a metric that needs both classes": ((X, BITS.sort()[0]), {"valid": 0.3}, {"loss": "bce_with_logits", "model": linear(1), "metrics": ["roc_auc"]}),
-    "answers and a loss for them": ((X, Y), {"valid": 0.2}, HF), "a stream": (Stream(), {"batch_size": 8}, {}),
+    "answers and a loss for them": ((X, Y), {"valid": 0.2}, HF),
+    "answers and cross_entropy": ((X, Y), {"valid": 0.2}, {"model": HF["model"], "metrics": ["accuracy"]}), "a stream": (Stream(), {"batch_size": 8}, {}),
     "a generator": (((X, Y) for _ in range(2)), {}, {}), "monitor": ((X, Y), {"valid": 0.2, "monitor": "valid_accuracy", "early_stopping": 1}, {"metrics": "accuracy"}),
     "dictionary batches": (DataLoader([{"x": x, "y": y} for x, y in zip(X, Y, strict=True)], 8), {"target": "y", "valid": [{"x": X, "y": Y}]}, {}),
 }  # fmt: skip

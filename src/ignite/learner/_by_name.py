@@ -17,6 +17,7 @@ from ignite import distributed as idist
 from ignite.exceptions import NotComputableError
 from ignite.learner._data.schema import Kind
 from ignite.learner._data.targets import hard_labels, same_shape, without_ignored
+from ignite.learner._model_outputs import NextToken
 from ignite.metrics import (
     ROC_AUC,
     Accuracy,
@@ -29,6 +30,7 @@ from ignite.metrics import (
     MeanSquaredError,
     Metric,
     MetricsLambda,
+    Perplexity,
     Precision,
     Recall,
     TopKCategoricalAccuracy,
@@ -48,6 +50,7 @@ LOSSES: Mapping[str, Callable[..., nn.Module]] = {
     "l1": nn.L1Loss,
     "mae": nn.L1Loss,
     "mse": nn.MSELoss,
+    "next_token": NextToken,
     "nll": nn.NLLLoss,
     "smooth_l1": nn.SmoothL1Loss,
 }
@@ -298,6 +301,7 @@ def _classes(ignored: int | None) -> dict[str, Factory]:
         "f1": lambda: _f1(precision, recall, is_mean=True),
         "kappa": lambda: CohenKappa(output_transform=_Chosen(of_classes)),
         "mcc": lambda: MatthewsCorrCoef(**options),
+        "perplexity": lambda: Perplexity(**options),
         "top2_accuracy": lambda: TopKCategoricalAccuracy(2, **options),
         "top3_accuracy": lambda: TopKCategoricalAccuracy(3, **options),
         "top5_accuracy": lambda: TopKCategoricalAccuracy(5, **options),

@@ -26,10 +26,10 @@ from ignite.engine import (
 from ignite.handlers import EMAHandler
 from ignite.learner._by_name import make_metrics
 from ignite.learner._data.in_memory import Names, Parts, take_apart
-from ignite.learner._data.inspection import call_model
 from ignite.learner._data.schema import Task
 from ignite.learner._data.weighting import Weighted
 from ignite.learner._losses import EpochLoss, TrainingLoss
+from ignite.learner._model_outputs import NextToken, call_for, next_tokens
 from ignite.learner._runs import Recorder
 from ignite.metrics import Frequency, GpuInfo, Metric, MetricGroup
 
@@ -43,15 +43,23 @@ class Batches:
     """Splits batches into inputs and targets and moves them to the device.
 
     ``target`` is set when data is loaded.
+
+    Args:
+        loss: the loss that the targets are for, as a module or function.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loss: Any = None) -> None:
+        self._are_next_tokens = isinstance(loss, NextToken)
         self.target: Names | None = None
         """The keys of the targets in batches that are dictionaries."""
 
     def parts(self, batch: Any) -> Parts:
         """Returns inputs, targets and weights; None for what is missing."""
         return take_apart(batch, self.target)
+
+    def targets(self, y: Any) -> Any:
+        """Returns the targets that the outputs of the model are compared with."""
+        return next_tokens(y) if self._are_next_tokens else y
 
     def prepare(
         self, batch: Any, device: torch.device | None = None, non_blocking: bool = False
@@ -67,6 +75,8 @@ class Batches:
                 "data frame"
             )
         x, y = _moved(x, device, non_blocking), _moved(y, device, non_blocking)
+        if self._are_next_tokens:
+            y = next_tokens(y)
         return x, y if weight is None else Weighted(y, _moved(weight, device, non_blocking))
 
 
@@ -167,7 +177,8 @@ class Engines:
         ema: float | None,
         step: Callable[[Engine[Any, Any], Any], Any] | None,
     ) -> None:
-        self.batches = Batches()
+        self.batches = Batches(loss.loss)
+        self.call = call_for(loss.loss)
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self._device = device
         self.metrics = metrics.values() if isinstance(metrics, Mapping) else metrics
@@ -185,13 +196,13 @@ class Engines:
             self.trainer = create_supervised_trainer(
                 _shared(model, device), optimizer, self._output.loss, device, non_blocking=True,
                 prepare_batch=self.batches.prepare, output_transform=self._output,
-                gradient_accumulation_steps=accumulation, model_fn=call_model, clip_grad_norm=clip_grad_norm,
+                gradient_accumulation_steps=accumulation, model_fn=self.call, clip_grad_norm=clip_grad_norm,
                 compile=compile, **mixed, **scaler,
             )  # fmt: skip
         self._evaluated = _EvaluationOutput(loss)
         self._evaluator_options = {
             "device": device, "non_blocking": True, "prepare_batch": self.batches.prepare,
-            "model_fn": call_model, "output_transform": self._evaluated, **mixed,
+            "model_fn": self.call, "output_transform": self._evaluated, **mixed,
         }  # fmt: skip
         self.evaluator = create_supervised_evaluator(model, **self._evaluator_options)
         self.average: EMAHandler | None = None

@@ -23,6 +23,7 @@ from ignite.learner._data.inspection import call_model, kept, num_samples_in, te
 from ignite.learner._data.schema import Facts, Learnt
 from ignite.learner._data.sources import Loader
 from ignite.learner._data.targets import hard_labels, one_row, same_shape
+from ignite.learner._model_outputs import NextToken, class_scores, logits_of
 from ignite.learner._preparation import LearnerState
 from ignite.storage import formats, keys
 from ignite.storage.keys import unwrap
@@ -70,6 +71,7 @@ def predictions(learner: LearnerState, loader: Loader, decide: bool) -> Iterator
 def _predicted(learner: LearnerState, x: Any, decide: bool) -> Any:
     with _applied(learner):
         out = call_model(learner.model, moved(x, learner.device))
+    out = _read(learner, out, decide)
     out = one_row(moved(out, torch.device("cpu")), num_samples_in(x) or 0)
     if isinstance(x, Tensor) and x.ndim == 1 and isinstance(out, Tensor) and len(out) != len(x):
         raise ValueError(
@@ -77,6 +79,14 @@ def _predicted(learner: LearnerState, x: Any, decide: bool) -> Any:
             f"{tuple(out.shape)}: for a single sample, pass x[None]"
         )
     return _decided(learner, out) if decide else out
+
+
+def _read(learner: LearnerState, out: Any, decide: bool) -> Any:
+    """Returns the logits of an output, if the loss takes them; to decide, with classes in dimension 1."""
+    loss = learner.loss
+    if loss.name is None:
+        return out
+    return class_scores(out, isinstance(loss.loss, NextToken)) if decide else logits_of(out)
 
 
 def _decided(learner: LearnerState, out: Any) -> Tensor:
@@ -97,6 +107,13 @@ def joined(parts: list[Any]) -> Any:
     """Concatenates the outputs of batches: tensors, or tuples or dictionaries of tensors."""
     first = parts[0]
     if isinstance(first, Tensor):
+        shapes = {tuple(part.shape[1:]) for part in parts}
+        if len(shapes) > 1:
+            raise ValueError(
+                "The outputs of all batches should have the same shape to be joined, but have "
+                f"(N, {', '.join(map(str, min(shapes)))}) to (N, {', '.join(map(str, max(shapes)))}): "
+                "use predict_batches, or pad all batches to one length"
+            )
         return torch.cat(parts)
     if isinstance(first, dict):
         return {name: joined([part[name] for part in parts]) for name in first}
@@ -108,8 +125,9 @@ def report_of(learner: LearnerState, loader: Loader) -> dict[Any, dict[str, floa
     true, found = [], []
     for batch in loader.batches:
         x, y, _ = loader.parts(batch)
-        found.append(_predicted(learner, x, decide=True))
-        true.append(_labels_of(y, found[-1]))
+        labels, decided = _labels_and_decisions(learner, y, _predicted(learner, x, decide=True))
+        true.append(labels)
+        found.append(decided)
     y_true, y_pred = torch.cat(true), torch.cat(found)
     assert learner.task is not None
     if learner.task.kind == "multilabel":
@@ -120,6 +138,19 @@ def report_of(learner: LearnerState, loader: Loader) -> dict[Any, dict[str, floa
     numbers = range(int(torch.maximum(y_true.max(), y_pred.max())) + 1)
     names = learner.classes or numbers
     return {names[number]: _scores(y_pred == number, y_true == number) for number in numbers}
+
+
+def _labels_and_decisions(learner: LearnerState, y: Any, found: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the classes in targets and in decisions, without those that the loss ignores."""
+    task = learner.task
+    assert task is not None
+    if isinstance(learner.loss.loss, NextToken):
+        y, found = learner._engines.batches.targets(torch.as_tensor(y)), found[:, :-1]
+    labels = _labels_of(y, found)
+    if task.kind == "multilabel" or task.ignored is None:
+        return labels, found
+    counts = labels != task.ignored
+    return labels[counts], found[counts]
 
 
 def _labels_of(y: Any, found: Tensor) -> Tensor:

@@ -332,12 +332,14 @@ def check(learner: LearnerState, loader: Loader, facts: Facts, what: str = "") -
     if learner.config["step"]:
         return
     assert facts.task is not None
-    model, loss = learner._engines.model, learner._engines.loss
+    engines = learner._engines
+    model, loss = engines.model, engines.loss
     loss.learn(facts.known.classes_of("y"), facts.balance)
     parts = loader.whole or loader.first()
     weight = None if parts is None else parts.w
 
     def fitted(output: Any, y: Any) -> Any:
+        y = engines.batches.targets(y)
         if isinstance(weight, Tensor):
             y = Weighted(y, weight[: num_samples(y)].to(learner.device))
         return loss.check(output, y)
@@ -345,7 +347,7 @@ def check(learner: LearnerState, loader: Loader, facts: Facts, what: str = "") -
     try:
         warnings = check_before_training(
             model, loss.loss, facts.task, loader,
-            device=learner.device, fitted=fitted, is_training=not what,
+            device=learner.device, call=engines.call, fitted=fitted, is_training=not what,
         )  # fmt: skip
     except Exception as error:
         if what:

@@ -54,7 +54,11 @@ class Learner:
         model: the model to train; it is moved to ``device``.
         loss: a name ("cross_entropy", "bce_with_logits", "mse", "mae", "huber", "nll", "bce", ...),
             or a function ``loss(y_pred, y)`` that returns the mean over a batch or one value for
-            each element.
+            each element. Losses by name take the ``logits`` of models that return an object with
+            this attribute, such as those of transformers; the classes of tokens are then the last
+            dimension. "next_token" is the cross entropy of a causal language model: targets are the
+            tokens, shape (N, T), and the logits of each position, shape (N, T, V), are compared
+            with the next token.
         optimizer: a name ("adamw", "sgd", ...; fused where torch supports it), a function
             ``optimizer(parameters, lr=...)``, or an optimizer of parameters that are already on
             ``device``. A dictionary such as ``{"*.weight": "muon", "*": "adamw"}`` assigns
@@ -355,10 +359,11 @@ class Learner:
                 else indices.
 
         Returns:
-            A tensor, shape (N, ...); a tuple or dictionary of tensors if the model returns one.
+            A tensor, shape (N, ...); a tuple or dictionary of tensors if the model returns one; its
+            ``logits`` if it returns an object with this attribute and the loss takes them.
 
         Raises:
-            ValueError: ``data`` is empty.
+            ValueError: ``data`` is empty, or the outputs of batches differ in shape.
         """
         parts = list(self.predict_batches(data, batch_size=batch_size, decide=decide))
         if not parts:

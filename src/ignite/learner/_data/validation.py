@@ -99,6 +99,8 @@ def check_before_training(
     if known is not None:
         _check_output(output, known, model)
     _check_trainable(model, output)
+    if known is not None and known.name == "cross_entropy":
+        warnings += _check_copied(x, output, y, known)
     y = y if fitted is None else fitted(output, y)
 
     def has_finite_output(rows: Any) -> bool:
@@ -164,11 +166,7 @@ def _check_batch(y: Any, known: KnownLoss) -> None:
 def _check_output(output: Any, known: KnownLoss, model: nn.Module) -> None:
     if isinstance(output, Tensor):
         return
-    parts = (
-        list(output)
-        if isinstance(output, Mapping)
-        else [one for one in ("logits",) if hasattr(output, one)]
-    )
+    parts = list(output) if isinstance(output, Mapping) else []
     what = (
         f"a {type(output).__name__}"
         if output is not None
@@ -182,6 +180,22 @@ def _check_output(output: Any, known: KnownLoss, model: nn.Module) -> None:
     elif isinstance(output, tuple | list):
         hint = ": let its forward return one of them, or use loss=lambda output, y: loss_fn(output[0], y)"
     raise TypeError(f"The model should return a tensor for {known.name}, but returns {what}{hint}")
+
+
+def _check_copied(x: Any, output: Any, y: Any, known: KnownLoss) -> Iterator[str]:
+    """Finds a language model that is trained to repeat its input instead of to continue it."""
+    if not (isinstance(y, Tensor) and isinstance(output, Tensor)):
+        return
+    if y.ndim != 2 or output.shape != (y.shape[0], output.shape[1], y.shape[1]):
+        return
+    counts = y != known.options.get("ignore_index", -100)
+    for path, tensor in named_tensors_in(x, "x"):
+        if tensor.shape == y.shape and counts.any() and bool((tensor == y)[counts].all()):
+            yield (
+                f"y is equal to {path}, so the model learns to repeat its input. To predict the next "
+                "token at each position, use loss='next_token'"
+            )
+            return
 
 
 def _check_broadcast(loss: Callable[[Any, Any], Any], output: Any, y: Tensor) -> Iterator[str]:
