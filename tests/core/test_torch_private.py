@@ -1,6 +1,7 @@
 """Each private name is found in the version of torch and Python at hand, and does without where it is not."""
 
 import atexit
+import inspect
 import io
 import sys
 import threading
@@ -104,7 +105,12 @@ def test_names_in_the_files_of_torch_are_found():
         pickled = archive.read("archive/data.pkl")
     assert f"\n{torch_private.REBUILD_TENSOR}\n".encode() in pickled
     assert torch_private.rebuild_tensor.__name__ == torch_private.REBUILD_TENSOR
-    assert callable(getattr(torch._utils, torch_private.REBUILD_QUANTIZED))
+    for name in torch_private.REBUILD_TENSORS:
+        parameters = list(inspect.signature(getattr(torch._utils, name)).parameters)
+        assert parameters[:4] == ["storage", "storage_offset", "size", "stride"], name
+        if name == torch_private.REBUILD_OTHER_DTYPE:
+            assert parameters[6] == "dtype"
+    assert torch_private.REBUILD_QUANTIZED in torch_private.REBUILD_TENSORS
     assert callable(getattr(torch._tensor, torch_private.REBUILD_FROM_TYPE))
     file = io.BytesIO()
     torch.save(1, file, **{torch_private.ZIP_FORMAT: False})

@@ -139,6 +139,20 @@ def of_pickles():
     yield "storage_larger_than_its_part", pickled(tensor(storage(10**9), size=(10**9,)))
     yield "storage_smaller_than_its_part", pickled(tensor(storage(2), size=(2,)))
     yield "tensor_larger_than_its_storage", pickled(tensor(storage(), size=(10**9,)))
+    yield "storage_of_another_dtype", pickled(tensor(storage(4, kind="torch.DoubleStorage")))
+    yield "storage_of_half_its_part", pickled(tensor(storage(4, kind="torch.HalfStorage")))
+    yield "storage_of_a_negative_size", pickled(tensor(storage(-4), size=(0,), stride=(1,)))
+    yield (
+        "one_storage_of_two_sizes",
+        pickled(b"(" + tensor(storage()) + tensor(storage(8), size=(8,)) + b"t"),
+    )
+    yield "tensor_a_little_larger", pickled(tensor(storage(), size=(5,)))
+    yield "stride_behind_the_storage", pickled(tensor(storage(), size=(2, 2), stride=(100, 1)))
+    yield "product_that_overflows", pickled(tensor(storage(), size=(2**62, 4), stride=(4, 1)))
+    yield (
+        "state_of_another_size",
+        pickled(tensor(storage()) + b"(" + storage() + number(0) + numbers(9) + numbers(1) + b"tb"),
+    )
     yield "offset_before_the_storage", pickled(tensor(storage(), offset=-100))
     yield "offset_behind_the_storage", pickled(tensor(storage(), offset=2**62))
     yield "negative_size", pickled(tensor(storage(), size=(-4,)))
@@ -208,6 +222,11 @@ def of_archives():
     yield "old_and_evil", saved(Calls(os.system, "true"), _use_new_zipfile_serialization=False)
     yield "old_and_large", old.replace(number(4) + b"N", number(2**30) + b"N")
     yield "old_and_short", old[:-5]
+    yield (
+        "old_and_larger_than_its_storage",
+        old.replace(number(4) + b"\x85", number(2**27) + b"\x85"),
+    )
+    yield "old_and_smaller_than_told", old.replace(number(4) + b"N", number(3) + b"N")
 
 
 def _million(told=1_000_000):

@@ -34,9 +34,11 @@ __all__ = [
     "MODULE_DICTIONARIES",
     "NUM_IDLE_USES",
     "REBUILD_FROM_TYPE",
+    "REBUILD_OTHER_DTYPE",
     "REBUILD_QUANTIZED",
     "REBUILD_SPARSE",
     "REBUILD_TENSOR",
+    "REBUILD_TENSORS",
     "STEP_COUNT",
     "SUBMODULES",
     "ZIP_FORMAT",
@@ -167,7 +169,13 @@ REBUILD_TENSOR = "_rebuild_tensor_v2"
 REBUILD_QUANTIZED = "_rebuild_qtensor"
 REBUILD_SPARSE = "_rebuild_sparse_tensor"
 REBUILD_FROM_TYPE = "_rebuild_from_type_v2"
-"""The functions that files of ``torch.save`` name for tensors."""
+REBUILD_OTHER_DTYPE = "_rebuild_tensor_v3"
+"""The functions that files of ``torch.save`` name for tensors; the last for dtypes without a storage class."""
+
+REBUILD_TENSORS = frozenset(
+    {"_rebuild_tensor", REBUILD_TENSOR, REBUILD_OTHER_DTYPE, REBUILD_QUANTIZED}
+)
+"""Those that make a tensor from a storage, an offset, a size and a stride."""
 
 ZIP_FORMAT = "_use_new_zipfile_serialization"
 """The argument of ``torch.save`` that selects the format of the file."""

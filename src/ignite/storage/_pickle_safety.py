@@ -2,22 +2,36 @@
 
 ``torch.load(weights_only=True)`` runs no code from a file. But it calls constructors that allocate
 as much memory as the file asks for, it imports codecs by name, and it hashes tuples, which
-overflows the stack if they are nested too deeply.
+overflows the stack if they are nested too deeply. Up to 2.9, it also takes the size of a storage
+from the pickle, and so reads memory beyond it.
 """
 
+import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
-from ignite._core.torch_private import REBUILD_FROM_TYPE, REBUILD_QUANTIZED, REBUILD_TENSOR
+import torch
+
+from ignite._core.torch_private import (
+    REBUILD_FROM_TYPE,
+    REBUILD_OTHER_DTYPE,
+    REBUILD_QUANTIZED,
+    REBUILD_TENSOR,
+    REBUILD_TENSORS,
+)
 from ignite.exceptions import CheckpointError
 
 _MAX_DEPTH = 1000
-_NUM_HARMLESS_TUPLES = 5000  # do not overflow the stack, even if all are nested in each other
-_ALLOCATING_CALLS = re.compile(
-    rb"\n(encode|bytearray|\w*Tensor|UntypedStorage|TypedStorage|%s)\n" % REBUILD_QUANTIZED.encode()
-)
+_NUM_BITS = {
+    "BFloat16Storage": 16, "BoolStorage": 8, "ByteStorage": 8, "CharStorage": 8,
+    "ComplexDoubleStorage": 128, "ComplexFloatStorage": 64, "DoubleStorage": 64,
+    "FloatStorage": 32, "HalfStorage": 16, "IntStorage": 32, "LongStorage": 64,
+    "QInt32Storage": 32, "QInt8Storage": 8, "QUInt2x4Storage": 2, "QUInt4x2Storage": 4,
+    "QUInt8Storage": 8, "ShortStorage": 16, "UntypedStorage": 8,
+}  # fmt: skip
+"""Size of an element by the storage class that stands for its dtype."""
 
 
 class _Global(NamedTuple):
@@ -29,30 +43,40 @@ class _Tuple(NamedTuple):
     depth: int
 
 
+class _Storage(NamedTuple):
+    """A reference to the memory of tensors."""
+
+    num_bytes: int
+    num_bits: int  # of an element
+
+
 _ENCODE = _Global("encode")  # creates bytes in pickles of protocol 2
 _REBUILD_TENSOR = _Global(REBUILD_TENSOR)
 _ORDERED_DICT = _Global("OrderedDict")
 
 
-def check_calls(pickled: bytes, file_size: int) -> None:
-    """Refuses a pickle that would allocate much more memory than the file has, or overflow the stack.
+def check_calls(pickled: bytes, file_size: int, sizes: Mapping[str, int]) -> None:
+    """Refuses a pickle that asks for memory that is not its file's, or would overflow the stack.
 
-    Only pickles that contain the name of such a call, or very many tuples, are interpreted; most do
-    not.
+    Storages should be as large as their entries in the archive, and tensors should lie in their
+    storages.
+
+    Args:
+        pickled: the pickle.
+        file_size: size of the file in bytes.
+        sizes: the sizes in bytes of the entries of the archive, by name.
 
     Raises:
         CheckpointError: the pickle is refused.
     """
-    num_tuples = sum(pickled.count(code) for code in (b"\x85", b"\x86", b"\x87", b"t"))
-    if _ALLOCATING_CALLS.search(pickled) or num_tuples > _NUM_HARMLESS_TUPLES:
-        _Interpreter(pickled, file_size).run()
+    _Interpreter(pickled, file_size, sizes=sizes).run()
 
 
 def check_legacy_calls(file: BinaryIO, file_size: int) -> None:
     """Like :func:`check_calls`, for files of torch before 1.6, whose storages state their size."""
     content, at = file.read(), 0
     for _ in range(5):  # pickles of: magic number, version, system, the state, keys of storages
-        at = _Interpreter(content, file_size, at, has_storages=True).run()
+        at = _Interpreter(content, file_size, at).run()
 
 
 def _tensor_pattern() -> re.Pattern[bytes]:
@@ -60,23 +84,26 @@ def _tensor_pattern() -> re.Pattern[bytes]:
     get, put = rb"(?:h.|j....)", rb"(?:q.|r....)"
     integer = rb"(?:K.|M..|J....)"
     digits = b"|".join(rb"X%c\0\0\0\d{%d}" % (length, length) for length in range(1, 7))
-    integers = rb"(?:\)|(?:%(i)s\x85|%(i)s{2}\x86|%(i)s{3}\x87|\(%(i)s{1,64}t)(%(p)s))" % {
+    integers = rb"(?:\)|(%(i)s\x85|%(i)s{2}\x86|%(i)s{3}\x87|\(%(i)s{1,64}t)(%(p)s))" % {
         b"i": integer,
         b"p": put,
     }
-    storage = rb"\((%(g)s)(%(g)s)(?:(?:%(d)s)(%(p)s)|(%(g)s))(%(g)s)%(i)st(%(p)s)Q" % {
+    storage = rb"\((%(g)s)(%(g)s)(?:(%(d)s)(%(p)s)|(%(g)s))(%(g)s)(%(i)s)t(%(p)s)Q" % {
         b"g": get, b"p": put, b"d": digits, b"i": integer
     }  # fmt: skip
     hooks = rb"(%s)\)R(%s)" % (get, put)
-    pattern = rb"\(%s%s%s%s[\x88\x89]%st(%s)R(%s)" % (
+    pattern = rb"\(%s(%s)%s%s[\x88\x89]%st(%s)R(%s)" % (
         storage, integer, integers, integers, hooks, put, put
     )  # fmt: skip
     return re.compile(pattern, re.DOTALL)
 
 
 _TENSOR = _tensor_pattern()
-_TENSOR_TUPLE = _Tuple((None, None, None), 1)
+_STORAGE_TUPLE = _Tuple((None, None, None), 1)  # torch uses it once, so no check needs its items
 _TENSOR_ARGUMENTS = _Tuple((None, None, None), 2)
+# Plain values that a mark and the end of a list or dictionary enclose, at most those of a thousand
+# items. Possessive, so that no state is kept to try fewer.
+_PLAIN_ITEMS = re.compile(rb"(?:G.{8}|[Kh].|M..|[Jj].{4}|[N\x88\x89]){1,2000}+[eu]", re.DOTALL)
 
 
 class _Interpreter:
@@ -89,15 +116,19 @@ class _Interpreter:
         data: the pickle; more bytes may follow.
         file_size: size of its file in bytes.
         at: start of the pickle.
-        has_storages: whether the pickle creates storages itself.
+        sizes: the sizes of the entries in the archive; None if the pickle creates storages itself.
     """
 
     def __init__(
-        self, data: bytes, file_size: int, at: int = 0, has_storages: bool = False
+        self, data: bytes, file_size: int, at: int = 0, sizes: Mapping[str, int] | None = None
     ) -> None:
         self._data, self._at = data, at
         self._file_size = file_size
-        self._has_storages = has_storages
+        self._sizes = sizes
+        # Before 1.6, a reference to a storage had one more item.
+        self._view = [None] if sizes is None else []
+        self._storages: dict[str, _Storage] = {}
+        self._num_bytes_created = 0
         self._stack: list[Any] = []
         self._marks: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
@@ -161,20 +192,26 @@ class _Interpreter:
         Returns:
             Whether the tensor was skipped. If not, nothing has changed.
         """
-        found = None if self._has_storages else _TENSOR.match(self._data, self._at)
+        found = None if self._sizes is None else _TENSOR.match(self._data, self._at)
         if found is None:
             return False
-        *gets, hooks_class = map(self._memo_at, found.group(1, 2, 4, 5, 9))
-        if hooks_class != _ORDERED_DICT or any(type(value) is _Tuple for value in gets):
+        (
+            tag, kind, digits, put_key, get_key, location, num, put_storage, offset,
+            size, put_size, stride, put_stride, hooks_class, put_hooks, put_arguments, put_tensor,
+        ) = found.groups()  # fmt: skip
+        if self._memo_at(hooks_class) != _ORDERED_DICT:
             return False
-        puts = zip(
-            found.group(3, 6, 7, 8, 10, 11, 12),
-            ("", _TENSOR_TUPLE, _TENSOR_TUPLE, _TENSOR_TUPLE, None, _TENSOR_ARGUMENTS, None),
-            strict=True,
-        )
-        self._memo.update(
-            (int.from_bytes(put[1:], "little"), value) for put, value in puts if put is not None
-        )
+        key = self._memo_at(get_key) if digits is None else digits[5:].decode()
+        tag, kind, location = map(self._memo_at, (tag, kind, location))
+        storage = self._storage((tag, kind, key, location, *_integers(num).items))
+        sizes, strides = _integers(size or b""), _integers(stride or b"")
+        _check_extent(storage, _integers(offset).items[0], sizes, strides)
+        for put, value in (
+            (put_key, key), (put_storage, _STORAGE_TUPLE), (put_size, sizes), (put_stride, strides),
+            (put_hooks, None), (put_arguments, _TENSOR_ARGUMENTS), (put_tensor, None),
+        ):  # fmt: skip
+            if put is not None:
+                self._memo[int.from_bytes(put[1:], "little")] = value
         self._at = found.end()
         return True
 
@@ -182,6 +219,10 @@ class _Interpreter:
         return None if get is None else self._memo[int.from_bytes(get[1:], "little")]
 
     def _mark(self) -> None:
+        # Numbers in lists and dictionaries, of which histories of runs have many, have no effect.
+        if items := _PLAIN_ITEMS.match(self._data, self._at):
+            self._at = items.end()
+            return
         self._marks.append(self._stack)
         self._stack = []
 
@@ -198,9 +239,15 @@ class _Interpreter:
         self._check(stack[-1], arguments)
         stack[-1] = b"" if stack[-1] == _ENCODE else None
 
+    def _build(self) -> None:
+        state = self._stack.pop()
+        # torch calls Tensor.set_ with such a tuple.
+        if isinstance(state, _Tuple) and any(isinstance(item, _Storage) for item in state.items):
+            _check_tensor(state.items)
+
     def _load_storage(self) -> None:
-        self._check_storage(self._stack[-1])
-        self._stack[-1] = None
+        reference = self._stack[-1]
+        self._stack[-1] = self._storage(reference.items if isinstance(reference, _Tuple) else ())
 
     def _pop_mark(self) -> list[Any]:
         items, self._stack = self._stack, self._marks.pop()
@@ -220,6 +267,8 @@ class _Interpreter:
                 and math.prod(sizes) <= 16 * self._file_size
             )
             _refuse_unless(is_small, name)
+        if name in REBUILD_TENSORS:
+            _check_tensor(items, has_own_dtype=name == REBUILD_OTHER_DTYPE)
         elif function == _ENCODE:
             # Python imports the module that a codec's name names.
             if len(items) != 2 or items[1] not in ("latin1", "latin-1"):
@@ -229,14 +278,84 @@ class _Interpreter:
         elif name.endswith("Tensor") or name in ("UntypedStorage", "TypedStorage"):
             _refuse_unless(False, name)
 
-    def _check_storage(self, key: Any) -> None:
-        if self._has_storages:
-            sizes = (
-                [item for item in key.items if isinstance(item, int)]
-                if isinstance(key, _Tuple)
-                else [math.inf]
+    def _storage(self, reference: tuple[Any, ...]) -> _Storage:
+        """Returns the storage that a persistent ID of torch refers to, after checking it."""
+        match reference:
+            case ("storage", _Global(kind), str(key), str(), int(num), *view) if (
+                kind in _NUM_BITS and num >= 0 and view == self._view
+            ):
+                num_bytes = num * max(_NUM_BITS[kind] // 8, 1)
+            case _:
+                raise CheckpointError("its reference to a storage is not one that torch writes")
+        storage = _Storage(num_bytes, _NUM_BITS[kind])
+        known = self._storages.setdefault(key, storage)
+        if known is storage:
+            self._check_size(key, num_bytes)
+        elif known != storage and (num_bytes or known.num_bytes):
+            raise CheckpointError(f"its storage {key!r:.80} has two sizes")
+        return storage
+
+    def _check_size(self, key: str, num_bytes: int) -> None:
+        if self._sizes is None:
+            self._num_bytes_created += num_bytes
+            _refuse_unless(self._num_bytes_created <= self._file_size, "its storages")
+            return
+        size = self._sizes.get(f"data/{key}")
+        if size is None:
+            raise CheckpointError(f"its storage {key!r:.80} is missing")
+        if size != num_bytes:
+            raise CheckpointError(
+                f"its storage {key!r:.80} should have {num_bytes} bytes, as its pickle says, but has {size}"
             )
-            _refuse_unless(sum(sizes) <= self._file_size, "a storage")
+
+
+def _check_tensor(arguments: tuple[Any, ...], has_own_dtype: bool = False) -> None:
+    """Checks the arguments of a function of torch that makes a tensor from a storage."""
+    match arguments:
+        case (_Storage() as storage, int(offset), _Tuple() as sizes, _Tuple() as strides, *others):
+            if has_own_dtype:
+                name = others[2].name if len(others) > 2 and isinstance(others[2], _Global) else ""
+                dtype = getattr(torch, name, None)
+                if not isinstance(dtype, torch.dtype):
+                    raise CheckpointError("a tensor has no dtype")
+                storage = storage._replace(num_bits=8 * dtype.itemsize)
+            _check_extent(storage, offset, sizes, strides)
+        case _:
+            raise CheckpointError("the arguments of a tensor are not those that torch writes")
+
+
+def _check_extent(storage: _Storage, offset: int, sizes: _Tuple, strides: _Tuple) -> None:
+    """Refuses a tensor that does not lie in its storage."""
+    values = (offset, *sizes.items, *strides.items)
+    is_valid = len(sizes.items) == len(strides.items) and all(
+        isinstance(value, int) and value >= 0 for value in values
+    )
+    if is_valid and 0 not in sizes.items:
+        steps = zip(sizes.items, strides.items, strict=True)
+        num_elements = offset + 1 + sum((size - 1) * stride for size, stride in steps)
+        is_valid = num_elements * storage.num_bits <= 8 * storage.num_bytes
+    if not is_valid:
+        raise CheckpointError(
+            f"a tensor of size {sizes.items!r:.80}, stride {strides.items!r:.80} and offset {offset!r:.80} "
+            f"does not lie in its storage of {storage.num_bytes} bytes"
+        )
+
+
+@functools.lru_cache(maxsize=4096)
+def _integers(opcodes: bytes) -> _Tuple:
+    """Returns the integers of a few opcodes, of which the last may make a tuple of them."""
+    values, at = [], 0
+    while at < len(opcodes):
+        num_bytes = _NUM_BYTES_OF_INTEGER.get(opcodes[at], 0)
+        if num_bytes:
+            is_signed = num_bytes == 4
+            value = opcodes[at + 1 : at + 1 + num_bytes]
+            values.append(int.from_bytes(value, "little", signed=is_signed))
+        at += 1 + num_bytes
+    return _Tuple(tuple(values), 1)
+
+
+_NUM_BYTES_OF_INTEGER = {ord("K"): 1, ord("M"): 2, ord("J"): 4}
 
 
 def _push_other(run: _Interpreter, num_bytes: int = 0) -> None:
@@ -274,7 +393,7 @@ _OPCODES: dict[int, Callable[[_Interpreter], object]] = {
         "e": _Interpreter._pop_mark,
         "u": _Interpreter._pop_mark,
         "a": lambda run: run._stack.pop(),
-        "b": lambda run: run._stack.pop(),
+        "b": _Interpreter._build,
         "s": lambda run: run._stack.__delitem__(slice(-2, None)),
         "G": lambda run: _push_other(run, 8),
         "\x80": lambda run: run._take(1),

@@ -196,7 +196,8 @@ def _check(file: BinaryIO, path: Path, weights_only: bool) -> tuple[Note | None,
         archive, note = verify_file(file)
         pickled = archive.content("data.pkl", size) or b""
         if weights_only:
-            check_calls(pickled, size)
+            sizes = {name: entry.size for name, entry in archive.entries.items()}
+            check_calls(pickled, size, sizes)
         may_hold_objects = TAG_BYTES in pickled
         may_hold_sparse = REBUILD_SPARSE.encode() in pickled
     file.seek(0)
