@@ -15,6 +15,7 @@ REQUIREMENTS = {
     "pycocotools": ["numpy", "pycocotools==2.0.11"],
     "skorch": ["torch==2.13.0", "numpy", "skorch"],
     "torchtnt": ["torch==2.13.0", "numpy", "torchtnt", "setuptools<81"],
+    "transformers": ["torch==2.13.0", "numpy", "transformers", "accelerate"],
     "torchmetrics": ["torch==2.13.0", "numpy", "torchmetrics==1.9.0"],
 }
 

@@ -1,40 +1,98 @@
-"""Cost of Learner.fit: 784-128-10 net, 20,000 rows, batch 64, one thread; compared with a loop by hand and others."""
+"""Cost of Learner.fit on rows (dense net) and tokens (transformer), one thread; beside a loop by hand and others."""
 
 import json
 import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
-BUDGET_ARRAYS, BUDGET_LOADER = 0.65, 1.02
-NUM_ROWS, BATCH_SIZE, EPOCHS, ROUNDS, PEER_ROUNDS = 20_000, 64, 2, 31, 7
-PEERS = ("pytorch-ignite", "lightning", "accelerate", "skorch", "keras", "torchtnt")
+BUDGET_ARRAYS, BUDGET_LOADER, BUDGET_METRICS = 0.65, 1.02, 1.05
+PEERS = ("pytorch-ignite", "lightning", "accelerate", "skorch", "keras", "torchtnt", "transformers")
+VOCABULARY, WIDTH, HEADS, LENGTH = 100, 64, 4, 32
 
 
-def make_data():
+def make_rows():
     import torch
 
-    torch.manual_seed(0)
-    return torch.randn(NUM_ROWS, 784), torch.randint(0, 10, (NUM_ROWS,))
+    return torch.randn(20_000, 784), torch.randint(0, 10, (20_000,))
+
+
+def make_tokens():
+    import torch
+
+    return torch.randint(0, VOCABULARY, (2_048, LENGTH)), torch.randint(0, 10, (2_048,))
+
+
+def make_dense_net():
+    from torch import nn
+
+    return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+def make_transformer():
+    from torch import nn
+
+    class Transformer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(VOCABULARY, WIDTH)
+            layer = nn.TransformerEncoderLayer(
+                WIDTH, HEADS, 2 * WIDTH, dropout=0.0, batch_first=True
+            )
+            self.layers = nn.TransformerEncoder(layer, 2)
+            self.head = nn.Linear(WIDTH, 10)
+
+        def forward(self, tokens):
+            return self.head(self.layers(self.embedding(tokens)).mean(1))
+
+    return Transformer()
+
+
+def make_dense_net_of_keras(k):
+    return k.Sequential([k.layers.Input((784,)), k.layers.Dense(128, "relu"), k.layers.Dense(10)])
+
+
+def make_transformer_of_keras(k):
+    x = tokens = k.layers.Input((LENGTH,), dtype="int32")
+    x = k.layers.Embedding(VOCABULARY, WIDTH)(x)
+    for _ in range(2):
+        attended = k.layers.MultiHeadAttention(HEADS, WIDTH // HEADS)(x, x)
+        x = k.layers.LayerNormalization(epsilon=1e-5)(x + attended)
+        inner = k.layers.Dense(WIDTH)(k.layers.Dense(2 * WIDTH, "relu")(x))
+        x = k.layers.LayerNormalization(epsilon=1e-5)(x + inner)
+    return k.Model(tokens, k.layers.Dense(10)(k.layers.GlobalAveragePooling1D()(x)))
+
+
+WORKLOADS = {
+    "rows": SimpleNamespace(
+        make_data=make_rows, make=make_dense_net, make_of_keras=make_dense_net_of_keras,
+        batch_size=64, epochs=2, rounds=31, peer_rounds=7,
+    ),
+    "tokens": SimpleNamespace(
+        make_data=make_tokens, make=make_transformer, make_of_keras=make_transformer_of_keras,
+        batch_size=32, epochs=2, rounds=15, peer_rounds=5,
+    ),
+}  # fmt: skip
+WORK = WORKLOADS["rows"]
 
 
 def make_net():
     import torch
-    from torch import nn
 
     torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+    return WORK.make()
 
 
 def make_loader(data):
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
-    return DataLoader(
-        TensorDataset(*data), BATCH_SIZE, shuffle=True, generator=torch.Generator().manual_seed(2)
-    )
+    order = torch.Generator().manual_seed(2)
+    return DataLoader(TensorDataset(*data), WORK.batch_size, shuffle=True, generator=order)
 
 
 def by_hand(data):
@@ -44,7 +102,7 @@ def by_hand(data):
     net, loader, loss_fn = make_net(), make_loader(data), nn.CrossEntropyLoss()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
     net.train()
-    for _ in range(EPOCHS):
+    for _ in range(WORK.epochs):
         for x, y in loader:
             optimizer.zero_grad()
             loss = loss_fn(net(x), y)
@@ -60,7 +118,11 @@ def learner(data, **options):
 
 
 def arrays(data):
-    return learner(data).fit(data, epochs=EPOCHS, batch_size=BATCH_SIZE, progress=False).steps[-1]
+    return (
+        learner(data)
+        .fit(data, epochs=WORK.epochs, batch_size=WORK.batch_size, progress=False)
+        .steps[-1]
+    )
 
 
 def loader(data):
@@ -68,7 +130,14 @@ def loader(data):
 
     # The optimizer of the hand-written loop: given by name, it would be fused and faster.
     made = learner(data, optimizer=torch.optim.AdamW)
-    return made.fit(make_loader(data), epochs=EPOCHS, progress=False).steps[-1]
+    return made.fit(make_loader(data), epochs=WORK.epochs, progress=False).steps[-1]
+
+
+def metrics(data):
+    import torch
+
+    made = learner(data, optimizer=torch.optim.AdamW, metrics="accuracy")
+    return made.fit(make_loader(data), epochs=WORK.epochs, progress=False).steps[-1]
 
 
 def pytorch_ignite(data):
@@ -81,7 +150,7 @@ def pytorch_ignite(data):
     trainer = create_supervised_trainer(
         net, torch.optim.AdamW(net.parameters(), lr=1e-3), nn.CrossEntropyLoss()
     )
-    return trainer.run(make_loader(data), max_epochs=EPOCHS).output
+    return trainer.run(make_loader(data), max_epochs=WORK.epochs).output
 
 
 def lightning(data):
@@ -114,7 +183,7 @@ def lightning(data):
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    pl.Trainer(max_epochs=EPOCHS, accelerator="cpu", devices=1, **quiet).fit(
+    pl.Trainer(max_epochs=WORK.epochs, accelerator="cpu", devices=1, **quiet).fit(
         module, make_loader(data)
     )
     return module.loss.item()
@@ -128,7 +197,7 @@ def accelerate(data):
     accelerator, net, loss_fn = Accelerator(cpu=True), make_net(), nn.CrossEntropyLoss()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
     net, optimizer, batches = accelerator.prepare(net, optimizer, make_loader(data))
-    for _ in range(EPOCHS):
+    for _ in range(WORK.epochs):
         for x, y in batches:
             optimizer.zero_grad()
             loss = loss_fn(net(x), y)
@@ -143,8 +212,8 @@ def skorch(data):
     from torch import nn
 
     net = NeuralNetClassifier(
-        make_net, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.AdamW, lr=1e-3, max_epochs=EPOCHS,
-        batch_size=BATCH_SIZE, train_split=None, iterator_train__shuffle=True, verbose=0,
+        make_net, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.AdamW, lr=1e-3, max_epochs=WORK.epochs,
+        batch_size=WORK.batch_size, train_split=None, iterator_train__shuffle=True, verbose=0,
     )  # fmt: skip
     net.fit(*data)
     return net.history[-1]["train_loss"]
@@ -157,10 +226,12 @@ def keras(data):
     import keras as k
 
     k.utils.set_random_seed(1)
-    net = k.Sequential([k.layers.Input((784,)), k.layers.Dense(128, "relu"), k.layers.Dense(10)])
+    net = WORK.make_of_keras(k)
     net.compile(k.optimizers.AdamW(1e-3), k.losses.SparseCategoricalCrossentropy(from_logits=True))
     x, y = (part.numpy() for part in data)
-    return net.fit(x, y, batch_size=BATCH_SIZE, epochs=EPOCHS, verbose=0).history["loss"][-1]
+    return net.fit(x, y, batch_size=WORK.batch_size, epochs=WORK.epochs, verbose=0).history["loss"][
+        -1
+    ]
 
 
 def torchtnt(data):
@@ -179,8 +250,44 @@ def torchtnt(data):
             return torch.optim.AdamW(module.parameters(), lr=1e-3), None
 
     unit = Unit(module=make_net(), device=torch.device("cpu"))
-    train(unit, make_loader(data), max_epochs=EPOCHS)
+    train(unit, make_loader(data), max_epochs=WORK.epochs)
     return unit.loss.item()
+
+
+def transformers(data):
+    import logging
+
+    import torch
+    from torch import nn
+    from transformers import Trainer, TrainingArguments
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+
+    class WithLoss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = make_net()
+
+        def forward(self, x, labels):
+            logits = self.net(x)
+            return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(data[0])
+
+        def __getitem__(self, index):
+            return {"x": data[0][index], "labels": data[1][index]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = TrainingArguments(
+            folder, per_device_train_batch_size=WORK.batch_size, num_train_epochs=WORK.epochs,
+            learning_rate=1e-3, weight_decay=0.01, lr_scheduler_type="constant", max_grad_norm=0.0,
+            report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=True,
+        )  # fmt: skip
+        trainer = Trainer(WithLoss(), options, train_dataset=Rows())
+        torch.set_num_threads(1)
+        return trainer.train().training_loss
 
 
 def measure(cases, num_rounds):
@@ -188,7 +295,8 @@ def measure(cases, num_rounds):
     import torch
 
     torch.set_num_threads(1)
-    data = make_data()
+    torch.manual_seed(0)
+    data = WORK.make_data()
     found = {case.__name__: ([], case(data)) for case in cases}  # which warms up, too
     draw = random.Random(0)
     for _ in range(num_rounds):
@@ -211,34 +319,46 @@ def show(name, found, case):
     )
 
 
-def main():
+def compare(name, peers):
+    """Prints the table of one workload, and returns its checks."""
     from _peers import peer_python
 
-    ours = measure([by_hand, arrays, loader], ROUNDS)
+    ours = measure([by_hand, arrays, loader, metrics], WORK.rounds)
     print(
-        f"  {EPOCHS} epochs of {NUM_ROWS:,} rows, best of {ROUNDS} rounds ({PEER_ROUNDS} of the others); ratio to the "
+        f"{name}: {WORK.epochs} epochs, best of {WORK.rounds} rounds ({WORK.peer_rounds} of the others); ratio to the "
         "loop by hand in the same process, median of the rounds"
     )
+    titles = {"by_hand": "loop by hand", "arrays": "fit((x, y))", "loader": "fit(loader)"}
     for case in ours:
-        show(
-            {"by_hand": "loop by hand", "arrays": "fit((x, y))", "loader": "fit(loader)"}[case],
-            ours,
-            case,
-        )
-    for peer in sys.argv[1:] or PEERS:
-        command = [peer_python(peer), Path(__file__), "--worker", peer.replace("-", "_")]
+        show(titles.get(case, "... with accuracy"), ours, case)
+    for peer in peers:
+        case = peer.replace("-", "_")
+        command = [peer_python(peer), Path(__file__), "--worker", name, case]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             print(f"  {peer:<18} could not be run: {done.stderr.strip().splitlines()[-1]}")
             continue
-        show(peer, json.loads(done.stdout.splitlines()[-1]), peer.replace("-", "_"))
+        show(peer, json.loads(done.stdout.splitlines()[-1]), case)
+    budgets = {"loader": BUDGET_LOADER, "metrics": BUDGET_METRICS}
+    if name == "rows":  # where loading dominates
+        budgets["arrays"] = BUDGET_ARRAYS
     checks = {
-        f"arrays {ratio(ours, 'arrays'):.3f}, budget {BUDGET_ARRAYS}": ratio(ours, "arrays")
-        <= BUDGET_ARRAYS,
-        f"loader {ratio(ours, 'loader'):.3f}, budget {BUDGET_LOADER}": ratio(ours, "loader")
-        <= BUDGET_LOADER,
-        "the same last loss as by hand": ours["loader"][1] == ours["by_hand"][1],
+        f"{name}, {case} {ratio(ours, case):.3f}, budget {budget}": ratio(ours, case) <= budget
+        for case, budget in budgets.items()
     }
+    checks[f"{name}: the same last loss as by hand"] = ours["loader"][1] == ours["by_hand"][1]
+    return checks
+
+
+def main():
+    """Arguments: workloads and peers, all by default; ``none`` for no peer."""
+    global WORK
+    names = [name for name in sys.argv[1:] if name in WORKLOADS] or list(WORKLOADS)
+    peers = [name for name in sys.argv[1:] if name not in WORKLOADS] or PEERS
+    checks = {}
+    for name in names:
+        WORK = WORKLOADS[name]
+        checks |= compare(name, [peer for peer in peers if peer != "none"])
     for text, is_met in checks.items():
         print(f"{text}  {'PASS' if is_met else 'FAIL'}")
     return 0 if all(checks.values()) else 1
@@ -246,6 +366,7 @@ def main():
 
 if __name__ == "__main__":
     if "--worker" in sys.argv:
-        print(json.dumps(measure([by_hand, globals()[sys.argv[-1]]], PEER_ROUNDS)))
+        WORK = WORKLOADS[sys.argv[-2]]
+        print(json.dumps(measure([by_hand, globals()[sys.argv[-1]]], WORK.peer_rounds)))
     else:
         raise SystemExit(main())
