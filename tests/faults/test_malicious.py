@@ -85,6 +85,7 @@ def test_files_find_a_reader_that_executes_them(tmp_path):
     assert victim.exists()
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants:UserWarning")  # torch 2.14
 def test_files_find_a_reader_that_believes_them(tmp_path):
     names = ("tuples_in_tuples_as_key", "bytearray_of_a_size", "codec_that_is_imported")
     paths = write_all(

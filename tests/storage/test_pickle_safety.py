@@ -24,8 +24,7 @@ def check_calls(pickled, file_size, sizes=SIZES):
 
 def check_file(content):
     archive = Archive(io.BytesIO(content))
-    sizes = {name: entry.size for name, entry in archive.entries.items()}
-    check_calls(archive.content("data.pkl", MB), len(content), sizes)
+    check_calls(archive.content("data.pkl", MB), len(content), archive.sizes())
 
 
 def text(value):
@@ -362,7 +361,7 @@ def test_many_tensors_pass_and_other_opcodes_between_them_are_checked():
     content = saved(tensors(3000))
     check_file(content)
     archive = Archive(io.BytesIO(content))
-    sizes = {name: entry.size for name, entry in archive.entries.items()}
+    sizes = archive.sizes()
     data = archive.content("data.pkl", MB)
     bad = called("builtins", "bytearray", number(10**9))
     at = data.index(text("part2990"))
@@ -391,7 +390,7 @@ def test_skipped_opcodes_and_interpreted_ones_give_the_same_answer(monkeypatch):
         [[torch.zeros(3, 2)[1:], whole[i:, 1:], torch.arange(7)[2:5]] for i in range(3)]
     )
     archive = Archive(io.BytesIO(content))
-    sizes = {name: entry.size for name, entry in archive.entries.items()}
+    sizes = archive.sizes()
     data = archive.content("data.pkl", MB)
 
     def refused():

@@ -436,11 +436,15 @@ def examine(paths, read=load, warm_up=()):
         pid = os.fork()
         if pid == 0:
             gc.freeze()  # what other tests have left, such as workers of loaders, is not for this process to end
+            code = 1
             try:
                 os.close(reading)
                 _child(paths[len(outcomes) :], writing, read, warm_up)
+                code = 0
+            except BaseException as error:  # also of the warm-up: says why there is no outcome
+                os.write(writing, f"failed: {error!r:.300}\n".replace("\n", " ").encode() + b"\n")
             finally:
-                os._exit(0)
+                os._exit(code)
         os.close(writing)
         with os.fdopen(reading) as pipe:
             outcomes += [line.rstrip("\n") for line in pipe]

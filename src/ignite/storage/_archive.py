@@ -7,6 +7,7 @@ thousands of entries. ``docs/decisions/0017-storage-keeps-its-modules-and-its-zi
 counts.
 """
 
+import io
 import os
 import re
 import struct
@@ -97,6 +98,10 @@ class Archive:
             raise CheckpointError("its central directory is truncated")
         return directory
 
+    def sizes(self) -> dict[str, int]:
+        """Returns the sizes in bytes of all entries, by name."""
+        return {name: entry.size for name, entry in self.entries.items()}
+
     def check(self) -> None:
         """Reads all entries and compares their checksums.
 
@@ -159,6 +164,35 @@ class Archive:
         if start + entry.size > self.directory.start:
             raise CheckpointError(f"entry {entry.name!r:.80} claims to be larger than the file")
         return start
+
+
+class Section(io.RawIOBase):
+    """A part of a file, as a file of its own that is open for reading.
+
+    Args:
+        file: a file that is open for reading. It is not closed.
+        start: offset of the part.
+        size: size of the part in bytes; less, if the file ends earlier.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        self._file = file
+        self._start = start
+        self._size = max(min(size, file.seek(0, os.SEEK_END) - start), 0)
+        self._at = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Moves to an offset, from the start or, with ``os.SEEK_END``, from the end."""
+        self._at = offset + (self._size if whence == os.SEEK_END else 0)
+        return self._at
+
+    def read(self, num_bytes: int = -1, /) -> bytes:
+        """Returns ``num_bytes``, or all that follow; fewer at the end of the part."""
+        left = max(self._size - self._at, 0)
+        self._file.seek(self._start + self._at)
+        content = self._file.read(left if num_bytes < 0 else min(num_bytes, left))
+        self._at += len(content)
+        return content
 
 
 class _Window:

@@ -196,8 +196,7 @@ def _check(file: BinaryIO, path: Path, weights_only: bool) -> tuple[Note | None,
         archive, note = verify_file(file)
         pickled = archive.content("data.pkl", size) or b""
         if weights_only:
-            sizes = {name: entry.size for name, entry in archive.entries.items()}
-            check_calls(pickled, size, sizes)
+            check_calls(pickled, size, archive.sizes())
         may_hold_objects = TAG_BYTES in pickled
         may_hold_sparse = REBUILD_SPARSE.encode() in pickled
     file.seek(0)

@@ -10,8 +10,9 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch.distributed.checkpoint import metadata as dcp_metadata
@@ -30,6 +31,8 @@ from ignite._core.torch_private import (
     quiet_about_sparse,
 )
 from ignite.exceptions import CheckpointError
+from ignite.storage._archive import Archive, Section
+from ignite.storage._pickle_safety import check_calls
 from ignite.storage.commit import read_checksum
 from ignite.storage.naming import check_name, is_temporary, owner_is_dead, temporary_name
 from ignite.storage.snapshot import decode_objects, plain
@@ -315,6 +318,32 @@ class _SafeReader(FileSystemReader):
         metadata.storage_meta = metadata.storage_meta or dcp_metadata.StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata
+
+    def read_data(self, plan: Any, planner: Any) -> Any:
+        """Reads the values of a plan, after checking the pickles of all."""
+        entries = [self.storage_data[item.storage_index] for item in plan.items]
+        for name, of_file in groupby(sorted(entries, key=_file_of), _file_of):
+            with (Path(self.path) / name).open("rb") as file:
+                for entry in of_file:
+                    _check_value(file, entry)
+        return super().read_data(plan, planner)
+
+
+def _file_of(entry: Any) -> str:
+    name: str = entry.relative_path
+    return name
+
+
+def _check_value(file: BinaryIO, entry: Any) -> None:
+    """Refuses a value, a file of ``torch.save`` within a file, that ``torch.load`` should not read."""
+    try:
+        section = Section(file, entry.offset, entry.length)
+        archive = Archive(cast(BinaryIO, section))
+        check_calls(archive.content("data.pkl", entry.length) or b"", entry.length, archive.sizes())
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"the value at {entry.offset} of {entry.relative_path} is damaged: {error}"
+        ) from None
 
 
 class _SafePlanner(DefaultLoadPlanner):
