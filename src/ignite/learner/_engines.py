@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,8 @@ class _TrainingOutput:
         self._loss = loss
         self._is_shared = is_shared
         self._size: tuple[Any, bool] = (0, False)
+        self.split: Any = None
+        """The step, if it computes a batch in parts and counts the elements of all of them."""
         self.is_measured = False
         self._pair: tuple[Any, Any] | None = None
 
@@ -112,7 +114,8 @@ class _TrainingOutput:
     def __call__(self, x: Any, y: Any, y_pred: Any, loss: Tensor) -> Tensor:
         loss = loss.detach()
         if self.note is not None:
-            self.note(loss, *self._size)
+            split = self.split
+            self.note(loss, *(self._size if split is None else (split.num_counted, split.is_sum)))
         if self.is_measured:
             target = y.y if type(y) is Weighted else y
             detached = y_pred.detach() if isinstance(y_pred, Tensor) else y_pred
@@ -152,7 +155,7 @@ class Engines:
         device: device to which batches are moved.
         metrics: names or objects, attached once the task is known.
         dtype: dtype for mixed precision; None for full precision.
-        accumulation: batches per optimizer step.
+        accumulation: batches per optimizer step; "auto" for parts of a batch that fit into memory.
         clip_grad_norm: maximum norm of the gradients, or None.
         compile: whether to compile the model, or the arguments for it.
         ema: decay of the exponential moving average of the weights, or None.
@@ -171,7 +174,7 @@ class Engines:
         metrics: Sequence[Any] | Mapping[str, Any],
         *,
         dtype: torch.dtype | None,
-        accumulation: int,
+        accumulation: int | Literal["auto"],
         clip_grad_norm: float | None,
         compile: bool | Mapping[str, Any],
         ema: float | None,
@@ -190,7 +193,7 @@ class Engines:
             self.trainer: Engine[Any, Any] = Engine(step)
         else:
             self._output = _TrainingOutput(
-                loss, is_shared=accumulation > 1 or idist.get_world_size() > 1
+                loss, is_shared=accumulation != 1 or idist.get_world_size() > 1
             )
             scaler: dict[str, Any] = {"scaler": True} if dtype == torch.float16 else {}
             self.trainer = create_supervised_trainer(
@@ -199,6 +202,8 @@ class Engines:
                 gradient_accumulation_steps=accumulation, model_fn=self.call, clip_grad_norm=clip_grad_norm,
                 compile=compile, **mixed, **scaler,
             )  # fmt: skip
+            if accumulation == "auto":
+                self._output.split = self.trainer.step_function
         self._evaluated = _EvaluationOutput(loss)
         self._evaluator_options = {
             "device": device, "non_blocking": True, "prepare_batch": self.batches.prepare,

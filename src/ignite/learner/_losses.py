@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor, nn
 
+from ignite._core.averages import num_averaged
 from ignite._core.calls import signature_of
 from ignite._core.torch_private import saved_for_backward
 from ignite._core.trees import in_float32, map_leaves
@@ -34,20 +35,6 @@ __all__ = ["EpochLoss", "TrainingLoss", "make_training_loss", "num_samples"]
 
 _MAX_EXACT = 2**24
 """Largest range of integers that float32 represents exactly."""
-_KEEPS_MEANS = (
-    "Mul",
-    "Div",
-    "Neg",
-    "ToCopy",
-    "View",
-    "Reshape",
-    "Squeeze",
-    "Unsqueeze",
-    "Select",
-    "Alias",
-    "Clone",
-)
-"""Operations of autograd after which a mean is still one of as many elements, if one input is tracked."""
 
 
 def make_training_loss(
@@ -257,7 +244,7 @@ class TrainingLoss:
         elif self._is_of_numbers:
             count = y_pred.numel()
         else:
-            noted = _num_averaged(loss)
+            noted = num_averaged(loss)
             count = num_samples(y, y_pred) if noted is None else noted
         if self._reduction == "sum":
             return CountedLoss(loss, count, is_sum=True)
@@ -381,32 +368,6 @@ def _unreduced(loss: Any) -> tuple[str | None, Callable[..., Tensor] | None]:
     if parameter is None or not isinstance(parameter.default, str):
         return None, None
     return parameter.default, functools.partial(loss, reduction="none")
-
-
-def _num_averaged(loss: Tensor) -> Any:
-    """Returns the number of elements that a custom loss averages, from its autograd graph.
-
-    None if it is not a mean.
-    """
-    node: Any = loss.grad_fn
-    while node is not None:
-        name, inputs = (
-            node.name().partition("Backward")[0],
-            [one for one, _ in node.next_functions if one is not None],
-        )
-        if name == "Mean":
-            return saved_for_backward(node, "self_sym_numel")
-        reduction = saved_for_backward(node, "reduction")
-        if reduction is not None:
-            if reduction != 1:
-                return None
-            noted = saved_for_backward(node, "total_weight")
-            if noted is None:
-                inputs_of_loss = saved_for_backward(node, "self")
-                return None if inputs_of_loss is None else inputs_of_loss.numel()
-            return noted.item() if noted.is_cpu else noted
-        node = inputs[0] if name in _KEEPS_MEANS and len(inputs) == 1 else None
-    return None
 
 
 def _with_grad(loss: Callable[..., Tensor], y_pred: Any, y: Any) -> Tensor:

@@ -319,7 +319,8 @@ def _scheduler(
         return None
     if loader.num_batches is None:
         raise TypeError("schedule and warmup need data of known length, but this data has none")
-    num_steps = options.epochs * math.ceil(loader.num_batches / learner.config["accumulation"])
+    window = learner.config["accumulation"]
+    num_steps = options.epochs * math.ceil(loader.num_batches / (1 if window == "auto" else window))
     factor = factor_of(options.schedule or "constant", options.warmup, num_steps)
     return LRScheduler(settings.schedule(factor))
 

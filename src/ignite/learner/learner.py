@@ -71,7 +71,9 @@ class Learner:
         device: None for the accelerator if there is one, else the CPU.
         precision: "fp32", or "bf16" or "fp16" for mixed precision; "fp16" scales the loss.
         accumulation: number of batches whose gradients are accumulated for one optimizer step. The
-            step equals that of one batch with all their samples.
+            step equals that of one batch with all their samples. "auto" computes a batch that does
+            not fit into memory in smaller parts, see
+            :func:`~ignite.engine.create_supervised_trainer`.
         clip_grad_norm: maximum Euclidean norm of all gradients together.
         compile: whether to compile the model with ``torch.compile``, or a dictionary of its
             arguments.
@@ -118,7 +120,7 @@ class Learner:
         *,
         device: str | torch.device | None = None,
         precision: Literal["fp32", "bf16", "fp16"] = "fp32",
-        accumulation: int = 1,
+        accumulation: int | Literal["auto"] = 1,
         clip_grad_norm: float | None = None,
         compile: bool | Mapping[str, Any] = False,
         ema: float | None = None,

@@ -7,7 +7,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,7 @@ class LearnerEstimator(BaseEstimator):  # type: ignore[misc] # of untyped scikit
         random_state: Any = None,
         device: str | torch.device | None = None,
         precision: str = "fp32",
-        accumulation: int = 1,
+        accumulation: int | Literal["auto"] = 1,
         clip_grad_norm: float | None = None,
         compile: bool | Mapping[str, Any] = False,
         ema: float | None = None,

@@ -88,7 +88,7 @@ class Classifier(ClassifierMixin, LearnerEstimator):  # type: ignore[misc] # of 
         random_state: Any = None,
         device: str | torch.device | None = None,
         precision: str = "fp32",
-        accumulation: int = 1,
+        accumulation: int | Literal["auto"] = 1,
         clip_grad_norm: float | None = None,
         compile: bool | Mapping[str, Any] = False,
         ema: float | None = None,

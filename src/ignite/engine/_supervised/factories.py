@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from ignite._core.optional import LazyModule
 from ignite.base import Attachable
 from ignite.engine._supervised.evaluation_step import (
     EVALUATION_ARGUMENTS,
@@ -24,12 +25,18 @@ from ignite.engine.deterministic import DeterministicEngine
 from ignite.engine.engine import Engine
 from ignite.engine.events import Events
 
+if TYPE_CHECKING:
+    from ignite.engine._supervised import split_step
+else:
+    split_step = LazyModule("ignite.engine._supervised.split_step")  # few programs need it
+
 
 @takes_earlier_output
 @with_arguments(
     scaler='for "amp": a ``torch.amp.GradScaler``, or True to create one at ``trainer.state.scaler``.',
     gradient_accumulation_steps="number of batches for each step of the optimizer; see "
-    ":func:`supervised_training_step`. An epoch that ends within a window ends with a step.",
+    ":func:`supervised_training_step`. An epoch that ends within a window ends with a step. Or "
+    '"auto": one step per batch, computed in as many parts as memory needs, see below.',
 )
 def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     model: Any,
@@ -43,7 +50,7 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     deterministic: bool = False,
     amp_mode: str | None = None,
     scaler: Any = False,
-    gradient_accumulation_steps: int = 1,
+    gradient_accumulation_steps: int | Literal["auto"] = 1,
     model_fn: Callable[[Any, Any], Any] = _call_model,
     *,
     clip_grad_norm: float | None = None,
@@ -54,6 +61,19 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     """Creates an engine that trains ``model``.
 
     The step fires :class:`BackpropEvents`.
+
+    With ``gradient_accumulation_steps="auto"``, a batch in whose forward or backward pass memory
+    runs out is repeated in parts of half the size, until they fit. Gradients, buffers (such as
+    running statistics) and random states are put back before; attributes that a model or a loss
+    changes are not. The size that fits is kept for later batches, logged once and saved with the
+    run. Tensors of ``x`` and ``y`` with as many rows as the targets are split, everything else
+    belongs to all parts. The gradients are those of the whole batch: parts are weighted by the
+    number of elements that their losses average, taken from a :class:`CountedLoss`, or from autograd
+    for a mean or a sum, also with ``ignore_index`` and weights of classes; any other loss is taken
+    for the mean over samples. Layers that look at a batch as a whole, such as batch normalization,
+    see a part. BACKWARD_STARTED is fired once per batch, when the gradients of its parts are
+    computed but not yet exchanged with other processes. With DistributedDataParallel, gradients are
+    exchanged after the backward pass, not during it.
 
     Args:
         {arguments}
@@ -81,19 +101,22 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     )
     if mode == "amp":
         options |= {"scaler": chosen_scaler, **_given(amp_dtype=amp_dtype)}
+    is_split = gradient_accumulation_steps == "auto"
+    num_batches: Any = 1 if is_split else gradient_accumulation_steps
     name = "supervised_training_step" + (f"_{mode}" if mode is not None else "")
     step = _factory(name)(
         model, optimizer, loss_fn, device=device, non_blocking=non_blocking, prepare_batch=prepare_batch,
         model_transform=model_transform, output_transform=output_transform,
-        gradient_accumulation_steps=gradient_accumulation_steps, model_fn=model_fn, **options,
+        gradient_accumulation_steps=num_batches, model_fn=model_fn, **options,
     )  # fmt: skip
-
+    if is_split:
+        step = split_step.SplitStep.of(step)
     trainer: Engine[Any, Any] = DeterministicEngine(step) if deterministic else Engine(step)
     trainer.register_events(*BackpropEvents)
     _warn_of_bfloat16(trainer, mode, amp_dtype, device_type_of(device, model))
     if chosen_scaler is not None and scaler is True:
         trainer.state.scaler = chosen_scaler  # type: ignore[attr-defined]
-    if isinstance(step, TrainingStep) and gradient_accumulation_steps > 1:
+    if isinstance(step, TrainingStep) and num_batches > 1:
         # Called first, so that evaluations and checkpoints at the end of the epoch see the last step.
         ends = Events.TERMINATE_SINGLE_EPOCH | Events.EPOCH_COMPLETED | Events.TERMINATE
         trainer.add_event_handler(ends, step.flush, priority=float("inf"))
