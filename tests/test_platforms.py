@@ -62,7 +62,7 @@ class TestWindows:
         errors = windows["refused_names"]
         assert len(errors) == 4
         assert "has '<', which Windows forbids" in errors[0]
-        assert "is 'aux', a device of Windows" in errors[1]
+        assert "is 'aux', a device name on Windows" in errors[1]
 
     def test_files_that_are_open_elsewhere_are_waited_for(self, windows):
         assert windows["open_files"] == ["new", True, []]

@@ -95,7 +95,9 @@ def test_a_file_that_stays_open_is_an_error(windows, tmp_path, monkeypatch, plat
     monkeypatch.setattr(os, "unlink", refuse)
     with pytest.raises(PermissionError, match="refused") as caught:
         systems.unlink(tmp_path / "a")
-    noted = "Windows does not replace or remove a file that a program has open"
+    noted = (
+        "Windows does not replace or remove a file that a program has open: close it and try again"
+    )
     is_windows = platform == "win32"
     assert getattr(caught.value, "__notes__", []) == [noted] * is_windows
     assert len(tries) == (4 if is_windows else 1)
@@ -160,10 +162,10 @@ FORBIDDEN = {
     "best?": "has '?', which Windows forbids",
     "model.": "ends with '.', which Windows drops",
     "model ": "ends with ' ', which Windows drops",
-    "CON": "is 'CON', a device of Windows",
-    "nul.tar.pt": "is 'nul', a device of Windows",
-    "com1.pt": "is 'com1', a device of Windows",
-    "lpt¹": "is 'lpt¹', a device of Windows",
+    "CON": "is 'CON', a device name on Windows",
+    "nul.tar.pt": "is 'nul', a device name on Windows",
+    "com1.pt": "is 'com1', a device name on Windows",
+    "lpt¹": "is 'lpt¹', a device name on Windows",
 }
 
 

@@ -123,10 +123,10 @@ def test_a_model_is_a_module_a_class_a_function_or_left_out():
         (
             {"model": lambda width: None},
             TypeError,
-            "model should take in_features and out_features",
+            "model should accept in_features and out_features",
         ),
         ({"model": lambda: 3}, TypeError, "model should return a torch.nn.Module"),
-        ({"model_options": {"a": 1}}, ValueError, "model_options should be left out"),
+        ({"model_options": {"a": 1}}, ValueError, "model_options should be empty"),
         ({"hidden": 8}, TypeError, "hidden should be a tuple"),
         ({"hidden": (0,)}, ValueError, "hidden should have widths of at least 1"),
         ({"valid": (X,)}, ValueError, "valid should be a fraction"),

@@ -139,7 +139,7 @@ def test_other_objects_are_refused_unless_both_sides_ask_for_them(background, tm
         Checkpoint.load_objects({"history": found}, handler.last_checkpoint, weights_only=False)
         assert found.other[0].value == 3
         assert type(found.scores) is np.ndarray
-        with pytest.raises(Exception, match="cannot be loaded safely: it names .*Custom"):
+        with pytest.raises(Exception, match="cannot be loaded safely: it refers to .*Custom"):
             Checkpoint.load_objects({"history": History()}, handler.last_checkpoint)
 
 

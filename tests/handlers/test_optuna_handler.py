@@ -94,7 +94,7 @@ def test_a_dry_run_reports_nothing():
 
 
 def test_mistakes_are_told(monkeypatch):
-    with pytest.raises(TypeError, match="trial should be a trial of Optuna"):
+    with pytest.raises(TypeError, match="trial should be an Optuna trial"):
         OptunaHandler(3, "loss")
     with pytest.raises(TypeError, match="metric should be the name"):
         OptunaHandler(FakeTrial(), 3)
@@ -110,7 +110,7 @@ def test_mistakes_are_told(monkeypatch):
         assert re.search(words, text)
     trainer = Engine(lambda engine, batch: None)
     OptunaHandler(None, "loss").attach(trainer)
-    with pytest.raises(ValueError, match="trial should be a trial of Optuna on rank 0"):
+    with pytest.raises(ValueError, match="trial should be an Optuna trial on rank 0"):
         trainer.run([0])
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ModuleNotFoundError, match=r"reignition\[optuna\]"):

@@ -333,7 +333,7 @@ def train_without_server(folder):
 
 def test_a_server_that_is_down_makes_the_task_offline(tmp_path):
     result = run_online("train_without_server", harness.free_port(), tmp_path)
-    assert result.stderr.count("Cannot reach the ClearML server, the task is offline") == 1
+    assert result.stderr.count("Cannot reach the ClearML server: the task is offline") == 1
 
 
 def say(what):

@@ -142,7 +142,7 @@ def test_trackio_has_all_that_was_logged(tmp_path):
     step, own, counts, image, lr, artifact = found
     assert (step, own, image, lr, artifact) == (3, 0.5, "trackio.image", 0.125, "artifact.txt")
     assert [counts[0], counts[64 // 3], counts[-1], sum(counts)] == [1, 2, 1, 4]
-    assert "log them before, but given ['late'] later. They are not stored" in errors
+    assert "before the first values, but given ['late'] after them: they are not stored" in errors
 
 
 def test_swanlab_has_all_that_was_logged(tmp_path):
@@ -210,9 +210,9 @@ def test_aim_has_all_that_was_logged(tmp_path):
 
 
 DOWN = {
-    "aim": "Cannot reach the Aim server, the run is in the repository of the current folder",
-    "comet_ml": "Cannot reach the Comet server, the run is offline",
-    "swanlab": "Cannot reach the SwanLab server, the run is offline",
+    "aim": "Cannot reach the Aim server: the run is stored in the repository of the current folder",
+    "comet_ml": "Cannot reach the Comet server: the run is offline",
+    "swanlab": "Cannot reach the SwanLab server: the run is offline",
     "trackio": "Some logs could not be sent to the remote server",
 }
 FOUR = [("train/loss", step, (0.5, 1.5)[(step - 1) % 2]) for step in range(1, 5)]

@@ -75,7 +75,8 @@ def test_tied_weights_are_written_once_and_loaded_tied(place, tmp_path):
 def test_weights_that_share_a_part_of_their_memory_are_refused(place, tmp_path):
     base = torch.ones(10)
     with pytest.raises(
-        ValueError, match=r"wholly or not at all, but given 'a' and 'b', .*: clone\(\) one of them"
+        ValueError,
+        match=r"all of their memory or none, but given 'a' and 'b', .*: clone\(\) one of them",
     ):
         save_weights(place, "a", {"a": base[:6], "b": base[5:]})
     save_weights(place, "a", {"a": base[:5], "b": base[5:]})
@@ -92,7 +93,7 @@ def test_weights_that_share_a_part_of_their_memory_are_refused(place, tmp_path):
         ),
         (
             torch.ones(1, dtype=torch.complex128),
-            "dtype that safetensors has, but given torch.complex128",
+            "dtype that safetensors supports, but given torch.complex128",
         ),
     ],
 )

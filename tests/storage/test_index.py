@@ -160,6 +160,6 @@ def test_the_index_is_rebuilt_from_the_intact_files(place, caplog):
     index = build_index(place)
     assert [row.file for row in index.rows] == ["m_1.pt", "m_2.pt"]
     assert (index.best, index.last) == ("m_1.pt", "m_2.pt")
-    assert "m_3.pt is left out of the index" in caplog.text
+    assert "m_3.pt is omitted from the index" in caplog.text
     assert read_index(place).best == place.read_link("best.pt") == "m_1.pt"
     assert len(scan(place)) == 4

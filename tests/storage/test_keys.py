@@ -237,7 +237,7 @@ def test_shards_in_a_state_are_found_with_a_process_group(monkeypatch):
     for state in ({"a": shard}, {"a": [{"b": (shard,)}]}, [shard], shard):
         with pytest.raises(
             ValueError,
-            match="ema should be whole in each process, but given object, sharded over processes: ",
+            match="ema should be whole in each process, but given object, which is sharded over processes: ",
         ):
             check_whole("ema", object(), state)
     check_whole("ema", object(), {"a": [torch.ones(2), 3, "b", {"c": None}]})

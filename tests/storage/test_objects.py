@@ -376,7 +376,7 @@ def test_classes_that_are_not_loaded_are_neither_imported_nor_called(caplog):
         ("collections.namedtuple", Point.__module__, "Point", (1, 2, 3)),
         ("enum.Enum", "subprocess", "Popen", "A", None),
     ):
-        with pytest.raises(CheckpointError, match="no such class .* is loaded: import it before"):
+        with pytest.raises(CheckpointError, match="no such class .* is imported: import it before"):
             decode_objects(tagged(*parts))
     assert module not in sys.modules
     assert decode_objects(tagged("enum.Enum", module, "X", "HIGH", 3)) == {"a": 3}
@@ -461,7 +461,7 @@ def test_other_objects_are_saved_and_loaded_if_both_sides_ask_for_it(tmp_path, b
     else:
         written = state
     save(place, "a.pt", written, Note(step=1), is_plain=background, weights_only=False)
-    message = r"a.pt cannot be loaded safely: it names .*Anything, which .* load it with weights_only=False"
+    message = r"a.pt cannot be loaded safely: it refers to .*Anything, which .* load it with weights_only=False"
     with pytest.raises(CheckpointError, match=message):
         load((place, "a.pt"))
     found = load((place, "a.pt"), weights_only=False)

@@ -117,7 +117,7 @@ def test_a_file_is_not_replaced_by_a_link(place, caplog):
     put(place, "last.pt", "precious")
     place.point("last.pt", "a.pt")
     assert (place.path / "last.pt").read_text() == "precious"
-    assert "last.pt should be a link to a.pt, but is a file, which is not replaced" in caplog.text
+    assert "last.pt should be a link to a.pt, but is a file, and is not replaced" in caplog.text
 
 
 def refusal(number, winerror=None):

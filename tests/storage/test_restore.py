@@ -297,7 +297,7 @@ def test_all_mismatches_of_all_targets_are_listed():
     with pytest.raises(CheckpointError) as raised:
         restore({**target, "number": 3}, {**states, "number": {}})
     lines = str(raised.value).splitlines()
-    assert lines[0] == "states should fit their targets, and nothing was changed, because:"
+    assert lines[0] == "states should match their targets, but do not. Nothing was changed:"
     assert "model: 0.weight should have shape (3, 2), but given (4, 2)" in lines
     assert "optimizer: exp_avg of parameter 0 should have shape (3, 2), but given (4, 2)" in lines
     assert "count: its state should be a dictionary, but given NoneType" in lines

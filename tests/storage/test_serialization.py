@@ -277,10 +277,10 @@ class Tagged(torch.Tensor):
 
 Point = namedtuple("Point", "x y")
 REFUSED = {
-    "function": (print, "builtins.builtin_function_or_method: give tensors, plain"),
+    "function": (print, "builtins.builtin_function_or_method: save tensors, plain"),
     "lambda": (
         lambda: 0,
-        "builtins.function: give tensors, plain numbers and strings; or, if loading",
+        "builtins.function: save tensors, plain numbers and strings instead; or, if unpickling",
     ),
     "lock": (threading.Lock(), "_thread.lock: "),
     "class": (int, "builtins.type: "),
@@ -291,30 +291,36 @@ REFUSED = {
     ),
     "structured array": (
         np.zeros(1, dtype=[("a", "i4")]),
-        "numpy.ndarray: give the fields of a structured array, {name: x",
+        "numpy.ndarray: save the fields of the structured array instead, {name: x",
     ),
     "array of strings of any length": (
         np.array(["a"], dtype=np.dtypes.StringDType()),
-        r"numpy.ndarray: dtype StringDType\(\) is not one of .*: give x.tolist\(\)$",
+        r"numpy.ndarray: its dtype should be one of .* is StringDType\(\): save x.tolist\(\) instead$",
     ),
-    "masked array": (np.ma.ones(2), r"numpy.ma.MaskedArray: give numpy.asarray\(x\)"),
+    "masked array": (np.ma.ones(2), r"numpy.ma.MaskedArray: save numpy.asarray\(x\)"),
     "namedtuple": (
         namedtuple("Local", "x")(1),
-        r"Local: its class should be found .* give tuple\(x\)$",
+        r"Local: its class should be importable .* save tuple\(x\) instead$",
     ),
     "time zone": (
         datetime.datetime(2024, 1, 1, tzinfo=type("Zone", (datetime.tzinfo,), {})()),
-        r"datetime.datetime: its time zone should be .*: give x.astimezone\(datetime.timezone.utc\)$",
+        r"datetime.datetime: its time zone should be .*: save x.astimezone\(datetime.timezone.utc\) instead$",
     ),
-    "path": (type("Own", (pathlib.PurePosixPath,), {})("a"), r"Own: give pathlib.Path\(x\)$"),
-    "generator": (torch.Generator(), r"torch._C.Generator: give its get_state\(\)$"),
+    "path": (
+        type("Own", (pathlib.PurePosixPath,), {})("a"),
+        r"Own: save pathlib.Path\(x\) instead$",
+    ),
+    "generator": (torch.Generator(), r"torch._C.Generator: save its get_state\(\)$"),
     "module": (nn.Linear(1, 1), "torch.nn.modules.linear.Linear: "),
     "tensor of a class": (torch.ones(2).as_subclass(Tagged), "Tagged: "),
     "lazy parameter": (nn.UninitializedParameter(), "UninitializedParameter: run a batch"),
     "lazy buffer": (nn.UninitializedBuffer(), "UninitializedBuffer: run a batch"),
-    "record": (np.zeros(1, dtype=[("a", "i4")])[0], "numpy.void: give the fields"),
+    "record": (np.zeros(1, dtype=[("a", "i4")])[0], "numpy.void: save the fields"),
     "memory format": (torch.channels_last, "torch.memory_format: "),
-    "enumeration": (enum.Enum("Kind", "A").A, "Kind: its class should be found .*: give x.value$"),
+    "enumeration": (
+        enum.Enum("Kind", "A").A,
+        "Kind: its class should be importable .*: save x.value instead$",
+    ),
 }
 
 
@@ -425,7 +431,8 @@ def test_objects_of_safe_classes_pass_if_their_contents_pass():
         assert taken.value.tolist() == [1, 1]
         assert there_and_back(taken).value.tolist() == [1, 1]
         with pytest.raises(
-            TypeError, match=r"^state\['safe'\] should be loaded .* although it is marked .* range"
+            TypeError,
+            match=r"^state\['safe'\] should be something that .* is marked as safe but fails to load.* range",
         ):
             check_storable({"safe": Safe(range(3))})
     with torch.serialization.safe_globals([Point, (Tagged, "elsewhere.Tagged")]):
@@ -438,7 +445,7 @@ def test_a_bytearray_is_refused_by_a_loader_that_cannot_read_it(monkeypatch):
     monkeypatch.setattr(_serialization, "reads_bytearray", lambda: False)
     for state in ({"a": bytearray(b"x")}, {"a": [1, bytearray()]}):
         with pytest.raises(
-            TypeError, match=r"state\['a'\].* but given a builtins.bytearray: give bytes"
+            TypeError, match=r"state\['a'\].* but given a builtins.bytearray: save bytes"
         ):
             check_storable(state)
 

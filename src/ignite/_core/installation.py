@@ -1,7 +1,7 @@
 """Detects files of pytorch-ignite, which has the same import name, in the folder of this package.
 
-If both were installed, each has replaced files of the other. Uninstalling pytorch-ignite then
-removes files that belong to this package, too.
+If both have been installed, they have overwritten files of each other. Uninstalling pytorch-ignite
+then removes files of this package, too.
 """
 
 import os
@@ -24,7 +24,7 @@ _ADVICE = (
 
 
 def check_package(package: ModuleType | None) -> None:
-    """Checks that the package ``ignite`` is this one, when one of its modules is imported.
+    """Checks, when a module is imported, that its package ``ignite`` is this one.
 
     Args:
         package: ``sys.modules["ignite"]``.
@@ -43,7 +43,7 @@ def check_package(package: ModuleType | None) -> None:
 
 
 def check_folder(folder: str) -> None:
-    """Warns if a folder of this package has files of pytorch-ignite. Costs two looks at the disk.
+    """Warns if the folder of this package has files of pytorch-ignite. Takes two disk accesses.
 
     Args:
         folder: the folder of the package ``ignite``.

@@ -1,4 +1,4 @@
-"""Objects that are sent to new processes: which of them cannot be pickled, and what to do."""
+"""Finds objects that cannot be pickled to be sent to a new process, and explains what to do."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ __all__ = ["check_picklable", "iterate"]
 
 _MAX_DEPTH = 6
 _OF_LOADERS = ("dataset", "collate_fn", "worker_init_fn")
-"""The attributes of a DataLoader that its workers get."""
+"""The attributes of a DataLoader that are sent to its workers."""
 
 
 def check_picklable(value: Any) -> None:
-    """Pickles as for a new process, without the content of tensors, and keeps nothing.
+    """Pickles a value as for a new process, without the content of tensors, and discards the result.
 
     Raises:
         Exception: ``value`` cannot be pickled.
     """
-    # A RuntimeError is that of queues and locks, which only a starting process may pickle.
+    # Queues and locks raise RuntimeError, because they can only be pickled while a process starts.
     with suppress(RuntimeError):
         _Probe(_Nowhere()).dump(value)
 
 
 def iterate(data: Iterable[Any]) -> Iterator[Any]:
-    """Returns ``iter(data)``; if workers of a DataLoader cannot start, adds a note that says why.
+    """Returns ``iter(data)``; if workers of a DataLoader cannot start, adds a note with the reason.
 
-    Workers that are not forked get the dataset and functions as pickles. So it is on Windows and
-    macOS and, since Python 3.14, on Linux.
+    Workers that are not forked receive the dataset and functions as pickles. This is the default on
+    Windows and macOS and, since Python 3.14, on Linux.
     """
     try:
         return iter(data)
@@ -60,13 +60,13 @@ def _explain(loader: DataLoader[Any], error: Exception) -> None:
     may_fork = sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
     fork = ', or pass multiprocessing_context="fork" to the DataLoader' if may_fork else ""
     error.add_note(
-        f"{found} cannot be pickled, but workers get it as a pickle, because they are started with "
+        f"{found} cannot be pickled, but is sent to workers as a pickle, because they are started with "
         f"{method!r}. Define it at the top level of a module{fork}"
     )
 
 
 def _find_unpicklable(path: str, value: Any) -> str | None:
-    """Names the innermost object that cannot be pickled; None if there is none."""
+    """Describes the innermost object that cannot be pickled; None if there is none."""
     for _ in range(_MAX_DEPTH):
         if _is_picklable(value):
             return None
@@ -101,7 +101,7 @@ def _is_picklable(value: Any) -> bool:
 
 
 class _Nowhere:
-    """A file that keeps nothing."""
+    """A file that discards everything."""
 
     def write(self, data: Any) -> int:
         return len(data)

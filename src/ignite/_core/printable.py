@@ -1,4 +1,4 @@
-"""Text for streams that cannot show all characters, such as a standard output in ASCII."""
+"""Text for streams that cannot encode all characters, such as standard output in ASCII."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ __all__ = ["in_encoding", "printable"]
 
 
 def printable(text: str, stream: Any) -> str:
-    """Returns ``text`` for a stream, whose encoding may lack characters, see :func:`in_encoding`."""
+    """Returns ``text`` in a form that a stream can encode, see :func:`in_encoding`."""
     return in_encoding(text, getattr(stream, "encoding", None))
 
 
 def in_encoding(text: str, encoding: str | None) -> str:
-    r"""Replaces characters that an encoding lacks by their escapes.
+    r"""Replaces characters that an encoding lacks with escapes.
 
-    Bytes that Python could not decode, of a path or an argument, are decoded as UTF-8 first.
+    Bytes of a path or an argument that Python could not decode are first decoded as UTF-8.
 
     Args:
         text: any text.

@@ -1,4 +1,4 @@
-"""What differs between Linux, macOS and Windows: processes, open files, folders, file names."""
+"""Differences between Linux, macOS and Windows: processes, open files, folders, file names."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FORBIDDEN = re.compile(r'[<>:"|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(?=\.|$)", re.I)
 
 _WAITS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-"""Waits for another program to close a file, such as a virus scanner or a program that reads it."""
+"""Waits between attempts, while another program, such as a virus scanner, has the file open."""
 
 
 def is_windows() -> bool:
@@ -49,9 +49,9 @@ def is_windows() -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this machine is running; True if that is not known.
+    """Whether a process of this machine is running; True if that is unknown.
 
-    Sends nothing to the process: on Windows, the signal 0 is Ctrl-C.
+    Does not send signal 0 on Windows, where it is Ctrl-C.
 
     Example:
         >>> is_running(os.getpid())
@@ -86,8 +86,8 @@ def _is_running_on_windows(pid: int) -> bool:
 def replace(source: str | Path, target: str | Path) -> None:
     """Renames a file and replaces an existing one atomically, like ``os.replace``.
 
-    Windows refuses that while a program has one of the files open; it is then tried again for 1.6
-    seconds.
+    Windows refuses this while a program has one of the files open; the call is then retried for
+    1.6 seconds.
     """
     _patiently(lambda: os.replace(source, target))
 
@@ -111,20 +111,22 @@ def _patiently(work: Callable[[], object]) -> None:
         work()
     except PermissionError as error:
         if is_windows():
-            error.add_note("Windows does not replace or remove a file that a program has open")
+            error.add_note(
+                "Windows does not replace or remove a file that a program has open: close it and try again"
+            )
         raise
 
 
 def sync(path: str | Path) -> None:
-    """Writes a file, or the names in a folder, through to the disk.
+    """Syncs a file, or the names in a folder, to disk.
 
     Does nothing for a folder on Windows, which cannot open folders, and on file systems that cannot
-    sync them.
+    sync folders.
     """
     is_folder = os.path.isdir(path)
     if is_folder and is_windows():
         return
-    # Windows syncs only files that are open for writing.
+    # Windows only syncs files that are open for writing.
     flags = os.O_RDONLY if is_folder else os.O_RDWR
     descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
     try:
@@ -137,17 +139,17 @@ def sync(path: str | Path) -> None:
 
 
 def cannot_link(error: OSError) -> bool:
-    """Whether symbolic links cannot be made: not in this folder, or not by this user."""
+    """Whether symbolic links cannot be created in this folder, or by this user."""
     if getattr(error, "winerror", None) == _PRIVILEGE_NOT_HELD:
         return True
     return error.errno in _LINKS_UNSUPPORTED
 
 
 def on_disk(path: str | os.PathLike[str]) -> Path:
-    """Returns a path that functions of the system accept in any locale: names are UTF-8 on disk.
+    """Returns a path that system functions accept in any locale, for a name in UTF-8 on disk.
 
-    In a locale without UTF-8, Python cannot encode a name such as "Läufe", and marks the bytes of
-    the name in the paths that it gets from the system. Such a path is also what is returned.
+    In a locale without UTF-8, Python cannot encode a name such as "Läufe"; in paths that it gets
+    from the system, it escapes the bytes of the name. The result is such a path.
     """
     text = os.fspath(path)
     try:
@@ -158,27 +160,27 @@ def on_disk(path: str | os.PathLike[str]) -> Path:
 
 
 def as_text(path: str | os.PathLike[str]) -> str:
-    """Returns a path of the system as text, the inverse of :func:`on_disk`."""
+    """Returns a system path as text; the inverse of :func:`on_disk`."""
     text = os.fspath(path)
     return text if text.isascii() else os.fsencode(text).decode(errors="surrogateescape")
 
 
 def path_of_url(url: str) -> str:
-    """Returns the path in a URL of a file, such as ``file:///runs/1`` or ``file:///C:/runs``.
+    """Returns the path in a file URL, such as ``file:///runs/1`` or ``file:///C:/runs``.
 
     Example:
         >>> path_of_url("file:///runs/my%20run")
         '/runs/my run'
     """
     path = urlsplit(url).path
-    # Windows has a drive in it.
+    # On Windows, the URL contains a drive.
     return str(url_request.url2pathname(path)) if is_windows() else unquote(path)
 
 
 def forbidden_in_name(name: str) -> str | None:
-    """Returns what makes ``name`` no name of a file on this system, or None.
+    """Returns the reason why ``name`` is not a valid file name on this system, or None.
 
-    Windows forbids some characters and names of devices, and drops dots and spaces at the end.
+    Windows forbids some characters and device names, and drops dots and spaces at the end.
     """
     if not is_windows():
         return None
@@ -187,5 +189,5 @@ def forbidden_in_name(name: str) -> str | None:
     if name[-1:] in (".", " "):
         return f"ends with {name[-1]!r}, which Windows drops"
     if found := _RESERVED.match(name):
-        return f"is {found[0]!r}, a device of Windows"
+        return f"is {found[0]!r}, a device name on Windows"
     return None

@@ -1,7 +1,7 @@
-"""All names in use that torch, Python and other packages do not promise to keep, with their fallbacks.
+"""All private names of torch, Python and other packages that this package uses, with fallbacks.
 
-They are looked up here and nowhere else, which ``tests/test_sources.py`` checks. Unless a docstring
-says otherwise, a name was seen in torch 2.9 to 2.14 and Python 3.11 to 3.13;
+They are looked up only here, which ``tests/test_sources.py`` checks. Unless its docstring says
+otherwise, a name exists in torch 2.9 to 2.14 and Python 3.11 to 3.13;
 ``tests/core/test_torch_private.py`` fails in a version that lacks it, and tests each fallback.
 """
 
@@ -77,12 +77,12 @@ __all__ = [
 
 
 def is_mkldnn(tensor: Tensor) -> bool:
-    """Whether a tensor has the layout of mkldnn. Without the name, no tensor does."""
+    """Whether a tensor has the mkldnn layout. Fallback: False."""
     return tensor.layout is getattr(torch, "_mkldnn", None)
 
 
 def foreach_copy_(targets: list[Tensor], sources: list[Tensor]) -> None:
-    """Copies each source to its target. Without the operation, one tensor after the other."""
+    """Copies each source to its target. Fallback: a loop over the tensors."""
     fused = getattr(torch, "_foreach_copy_", None)
     if fused is not None:
         fused(targets, sources)
@@ -92,7 +92,7 @@ def foreach_copy_(targets: list[Tensor], sources: list[Tensor]) -> None:
 
 
 def foreach_lerp_(targets: list[Tensor], ends: list[Tensor], weight: float) -> None:
-    """Moves each target towards its end. Without the operation, one tensor after the other."""
+    """Interpolates each target towards its end. Fallback: a loop over the tensors."""
     fused = getattr(torch, "_foreach_lerp_", None)
     if fused is not None:
         fused(targets, ends, weight)
@@ -104,26 +104,27 @@ def foreach_lerp_(targets: list[Tensor], ends: list[Tensor], weight: float) -> N
 def storage_id(storage: torch.UntypedStorage) -> int:
     """Returns the identity of a storage, which is the same for all tensors that share it.
 
-    Without the name, its address; storages without memory, which nothing shares, have their own.
+    Fallback: its address; for a storage without memory, which is never shared, a unique value.
     """
     identity: int | None = getattr(storage, "_cdata", None)
     return storage.data_ptr() or id(storage) if identity is None else identity
 
 
 def num_uses(buffer: Tensor) -> tuple[int, ...]:
-    """Returns how many tensors refer to the memory of ``buffer``, and how many names to its storage.
+    """Returns the numbers of references to the memory of ``buffer`` and to its storage.
 
-    Only a comparison with :data:`NUM_IDLE_USES` has a meaning: versions of torch count differently.
+    Only comparisons with :data:`NUM_IDLE_USES` are meaningful, because versions of torch count
+    differently.
 
     Raises:
-        AttributeError: this version does not count them.
+        AttributeError: this version of torch does not expose the counts.
     """
     storage = buffer.untyped_storage()
     return torch._C._storage_Use_Count(storage._cdata), sys.getrefcount(storage)
 
 
 def _measure_idle_uses() -> tuple[int, ...] | None:
-    """Counts the uses of a new buffer, and checks that uses by others are counted."""
+    """Counts the references to a new buffer, and checks that further references are counted."""
     buffer = torch.empty(8, dtype=torch.uint8, device="cpu")
     tensor = torch.empty(0, dtype=torch.uint8, device="cpu")
     try:
@@ -144,17 +145,17 @@ def _measure_idle_uses() -> tuple[int, ...] | None:
 
 
 NUM_IDLE_USES = _measure_idle_uses()
-"""Uses of a buffer that nothing but its owner refers to, measured.
+"""Measured counts for a buffer to which only its owner refers.
 
-It differs between versions: since 2.10, torch itself keeps a reference to the storage. None if uses
-are not counted: memory is then not reused.
+They differ between versions: since 2.10, torch itself keeps a reference to the storage. Fallback:
+None, and memory is not reused.
 """
 
 
 def saved_for_backward(node: Any, name: str) -> Any:
-    """Returns what an operation has kept for its backward pass under ``name``; None if nothing.
+    """Returns the value that an operation saved for its backward pass as ``name``, or None.
 
-    Without the names, the number of averaged values of a custom loss is unknown.
+    Fallback: None; the number of averaged values of a custom loss is then unknown.
 
     Args:
         node: a ``grad_fn``, or None.
@@ -163,30 +164,30 @@ def saved_for_backward(node: Any, name: str) -> Any:
     return getattr(node, f"_saved_{name}", None)
 
 
-# The formats of files.
+# File formats.
 
 REBUILD_TENSOR = "_rebuild_tensor_v2"
 REBUILD_QUANTIZED = "_rebuild_qtensor"
 REBUILD_SPARSE = "_rebuild_sparse_tensor"
 REBUILD_FROM_TYPE = "_rebuild_from_type_v2"
 REBUILD_OTHER_DTYPE = "_rebuild_tensor_v3"
-"""The functions that files of ``torch.save`` name for tensors; the last for dtypes without a storage class."""
+"""The functions that files of ``torch.save`` refer to for tensors; the last for dtypes without a storage class."""
 
 REBUILD_TENSORS = frozenset(
     {"_rebuild_tensor", REBUILD_TENSOR, REBUILD_OTHER_DTYPE, REBUILD_QUANTIZED}
 )
-"""Those that make a tensor from a storage, an offset, a size and a stride."""
+"""Those that create a tensor from a storage, an offset, a size and a stride."""
 
 ZIP_FORMAT = "_use_new_zipfile_serialization"
 """The argument of ``torch.save`` that selects the format of the file."""
 
 rebuild_tensor: Callable[..., Tensor] | None = getattr(torch._utils, REBUILD_TENSOR, None)
-"""The function of this name. None without it: ``torch.save`` then writes all files."""
+"""The function of this name. Fallback: None; ``torch.save`` then writes all files."""
 
 
 @functools.cache
 def reads_bytearray() -> bool:
-    """Whether ``torch.load(weights_only=True)`` reads a bytearray. Seen since 2.6; tried once."""
+    """Whether ``torch.load(weights_only=True)`` reads a bytearray, as since 2.6; tested once."""
     file = io.BytesIO()
     torch.save(bytearray(b"a"), file)
     file.seek(0)
@@ -198,11 +199,11 @@ def reads_bytearray() -> bool:
 
 @contextmanager
 def quiet_about_sparse(may_hold: bool) -> Iterator[None]:
-    """Silences the remark of ``torch.load`` that it checks sparse tensors. Seen since 2.14.
+    """Silences the warning of ``torch.load`` that it checks sparse tensors, issued since 2.14.
 
     Args:
-        may_hold: whether the file may hold sparse tensors. If not, filters of warnings, which all
-            threads share, are left alone.
+        may_hold: whether the file may hold sparse tensors. If not, the warning filters, which all
+            threads share, are not changed.
     """
     if not may_hold:
         yield
@@ -219,7 +220,7 @@ CHECKPOINT_GLOBALS = frozenset(
         ("torch.serialization", "_get_layout"),
     }
 )
-"""Private classes and functions that the metadata of a sharded checkpoint names."""
+"""Private classes and functions that the metadata of a sharded checkpoint refers to."""
 
 _checkpoint_files = LazyModule("torch.distributed.checkpoint.filesystem")
 
@@ -227,15 +228,15 @@ _checkpoint_files = LazyModule("torch.distributed.checkpoint.filesystem")
 def checkpoint_entry_class() -> Any:
     """Returns the class that describes where an entry of a sharded checkpoint is stored.
 
-    A part of the file format. Without it, loading sharded checkpoints raises AttributeError.
+    It is part of the file format. No fallback: loading sharded checkpoints raises AttributeError.
     """
     return _checkpoint_files._StorageInfo
 
 
 def safetensors_dtypes(safetensors: Any) -> frozenset[torch.dtype] | None:
-    """Returns the dtypes that safetensors writes. Seen in 0.4 to 0.8.
+    """Returns the dtypes that safetensors writes; exists in 0.4 to 0.8.
 
-    None without the name: an error then comes from safetensors itself.
+    Fallback: None; safetensors itself then raises the error.
 
     Args:
         safetensors: the module ``safetensors.torch``.
@@ -254,7 +255,7 @@ BATCH_NORM_BASE: type[nn.Module] | tuple[type[nn.Module], ...] = getattr(
         nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
     ),
 )  # fmt: skip
-"""Base of batch and instance normalization. Without it, torch's own classes of these."""
+"""Base class of batch and instance normalization. Fallback: torch's public subclasses."""
 
 SUBMODULES = "_modules"
 """The attribute of a module that holds the modules in it."""
@@ -262,14 +263,14 @@ SUBMODULES = "_modules"
 MODULE_DICTIONARIES = ("_parameters", "_buffers", SUBMODULES, "_non_persistent_buffers_set")
 """Attributes of a module that are changed in place when something is registered.
 
-A part of the format of pickled modules.
+They are part of the format of pickled modules.
 """
 
 
 def submodules(module: nn.Module) -> Mapping[str, nn.Module | None]:
-    """Returns the modules in a module by their names, with those that are None, and all duplicates.
+    """Returns the direct submodules of a module by name, including duplicates and those that are None.
 
-    The name is a part of the format of pickled modules. Without it, this raises KeyError.
+    The name is part of the format of pickled modules. No fallback: raises KeyError.
     """
     found: Mapping[str, nn.Module | None] = vars(module)[SUBMODULES]
     return found
@@ -278,7 +279,7 @@ def submodules(module: nn.Module) -> Mapping[str, nn.Module | None]:
 def has_own_loading_of_keys(module: nn.Module) -> bool:
     """Whether hooks or an overridden method may accept other keys than those of the module.
 
-    Without the names, it may be so: the keys of the module are then checked only by loading.
+    Fallback: True; the keys of the module are then checked only by loading.
     """
     usual = getattr(nn.Module, "_load_from_state_dict", None)
     if getattr(module, "_load_state_dict_pre_hooks", True) or usual is None:
@@ -287,17 +288,17 @@ def has_own_loading_of_keys(module: nn.Module) -> bool:
 
 
 COMPILED_MODULE_NAME = "_orig_mod"
-"""The attribute of a compiled module that holds the original one; a part of parameter names.
+"""The attribute of a compiled module that holds the original one; part of parameter names.
 
-Without it, parameter names keep the prefix that ``torch.compile`` adds.
+Fallback: parameter names keep the prefix that ``torch.compile`` adds.
 """
 
 
 def compiled_module_class(loaded: Mapping[str, Any]) -> Any:
     """Returns the class of compiled modules.
 
-    None without it, and if it has not been imported, which would take a second: parameter names
-    then keep the prefix that ``torch.compile`` adds.
+    None if it has not been imported, because that would take a second. Fallback: None; parameter
+    names then keep the prefix that ``torch.compile`` adds.
 
     Args:
         loaded: ``sys.modules``.
@@ -308,14 +309,14 @@ def compiled_module_class(loaded: Mapping[str, Any]) -> Any:
 # Learning rate schedulers.
 
 STEP_COUNT = "_step_count"
-"""The key in the state of a scheduler that counts its steps. Others than torch ignore it."""
+"""The key in a scheduler's state that counts its steps. Only schedulers of torch use it."""
 
 
 def state_of_scheduler(scheduler: LRScheduler) -> dict[str, Any]:
-    """Returns the state of a scheduler of torch without functions, which the scheduler keeps.
+    """Returns the state of a torch scheduler without functions.
 
-    Up to torch 2.9, the state of SWALR has the function that it was constructed with. Loading does
-    not need it: keys that are absent do not change the scheduler.
+    Up to torch 2.9, the state of SWALR contains the function that it was constructed with. Loading
+    does not need it, because absent keys do not change the scheduler.
     """
     return _without_functions(scheduler.state_dict())
 
@@ -340,7 +341,7 @@ def _is_function(value: Any) -> bool:
 def default_store() -> Any:
     """Returns the key-value store of the default process group.
 
-    None without it, and with MPI: processes then communicate by collectives only.
+    None with MPI. Fallback: None; processes then communicate by collectives only.
     """
     find = getattr(dist.distributed_c10d, "_get_default_store", None)
     store = find() if find is not None and dist.is_initialized() else None
@@ -350,8 +351,8 @@ def default_store() -> Any:
     return None if is_only_the_base else store
 
 
-# Looked up in sys.modules: importing these modules is slow, and programs with such tensors have
-# imported them.
+# Looked up in sys.modules, because importing these modules is slow, and programs with such tensors
+# have already imported them.
 _SHARDS = {
     "torch.distributed.tensor": "DTensor",
     "torch.distributed._shard.sharded_tensor": "ShardedTensor",
@@ -359,9 +360,9 @@ _SHARDS = {
 
 
 def is_shard(tensor: Any) -> bool:
-    """Whether a tensor holds a part of a larger one, whose other parts are in other processes.
+    """Whether a tensor is a shard of a larger one, whose other shards are in other processes.
 
-    Without the names, shards of FSDP1 are taken for whole tensors. DTensor has a public one.
+    Fallback: shards of FSDP1 are not detected. The name of DTensor is public.
     """
     classes = [getattr(sys.modules.get(module), name, None) for module, name in _SHARDS.items()]
     is_instance = any(kind is not None and isinstance(tensor, kind) for kind in classes)
@@ -372,9 +373,9 @@ def is_shard(tensor: Any) -> bool:
 
 
 def num_yielded(iterator: Any) -> int | None:
-    """Returns the number of batches that an iterator has given.
+    """Returns the number of batches that an iterator has yielded.
 
-    None without the name: an iterator that was used after a failure is then not noticed.
+    Fallback: None; an iterator that was used after a failure is then not detected.
     """
     return getattr(iterator, "_num_yielded", None)
 
@@ -382,7 +383,7 @@ def num_yielded(iterator: Any) -> int | None:
 def worker_processes(iterator: Any) -> list[Any]:
     """Returns the worker processes of an iterator.
 
-    Empty without workers or without the name: there are then no warnings about workers that hang.
+    Empty without workers. Fallback: empty; there are then no warnings about workers that hang.
     """
     workers: list[Any] = getattr(iterator, "_workers", [])
     return workers
@@ -391,7 +392,7 @@ def worker_processes(iterator: Any) -> list[Any]:
 def num_received(iterator: Any) -> int | None:
     """Returns the number of batches that an iterator has received from its workers.
 
-    None without workers or without the name: a failed batch then counts as not retried.
+    None without workers. Fallback: None; a failed batch then counts as not retried.
     """
     return getattr(iterator, "_rcvd_idx", None)
 
@@ -399,14 +400,14 @@ def num_received(iterator: Any) -> int | None:
 def worker_of_next_batch(iterator: Any) -> int | None:
     """Returns the index of the worker that loads the next batch.
 
-    None if it is unknown: warnings then do not name the worker.
+    Fallback: None; warnings then do not give the worker.
     """
     task = getattr(iterator, "_task_info", {}).get(num_received(iterator))
     return task[0] if task else None
 
 
 def shut_down_workers(iterator: Any) -> None:
-    """Shuts down the workers of an iterator. Without the name, they end with their iterator."""
+    """Shuts down the workers of an iterator. Fallback: no-op; they end with their iterator."""
     shut_down = getattr(iterator, "_shutdown_workers", None)
     if shut_down is not None:
         shut_down()
@@ -415,7 +416,7 @@ def shut_down_workers(iterator: Any) -> None:
 def forget_workers(loader: Any) -> None:
     """Makes a DataLoader with persistent workers start new workers for its next iterator.
 
-    Without the name, this has no effect.
+    Fallback: no-op.
     """
     vars(loader)["_iterator"] = None
 
@@ -423,8 +424,8 @@ def forget_workers(loader: Any) -> None:
 def dataset_fetcher(iterator: Any) -> Any:
     """Returns the object that fetches samples for an iterator without workers.
 
-    Its attribute ``ended`` tells whether an iterable dataset is exhausted. None without it: an
-    iterable dataset that restarts by itself is then not noticed.
+    Its attribute ``ended`` tells whether an iterable dataset is exhausted. Fallback: None; an
+    iterable dataset that restarts by itself is then not detected.
     """
     return getattr(iterator, "_dataset_fetcher", None)
 
@@ -432,17 +433,17 @@ def dataset_fetcher(iterator: Any) -> Any:
 # Python.
 
 FRAME_OF_FROM_IMPORT = "_handle_fromlist"
-"""The function of the import system that asks a package for a name.
+"""The function of the import system that looks up a name in a package.
 
-Without it, a warning about ``from package import name`` is issued twice.
+Fallback: a warning about ``from package import name`` is issued twice.
 """
 
 
 def at_exit(function: Callable[[], object]) -> None:
     """Calls a function when the interpreter ends, before thread pools are shut down.
 
-    Handlers run in reverse order of registration. Without the name, the function is called after
-    them, when jobs that use thread pools fail.
+    Handlers run in reverse order of registration. Fallback: the function is called after thread
+    pools are shut down, and jobs that use them fail.
     """
     getattr(threading, "_register_atexit", atexit.register)(function)
 
@@ -453,21 +454,21 @@ def at_exit(function: Callable[[], object]) -> None:
 def event_files(writer: Any) -> Any:
     """Returns the part of a SummaryWriter, of torch or tensorboardX, that writes event files.
 
-    Without the name, the public attribute, which is None before the first value and after closing.
+    Fallback: the public attribute, which is None before the first value and after closing.
     """
     find = getattr(writer, "_get_file_writer", None)
     return writer.file_writer if find is None else find()
 
 
 def event_log(run: Any) -> Any:
-    """Returns what writes the local files of a run of Polyaxon; None without it. Seen in 2.4 to 2.12."""
+    """Returns the object that writes the local files of a Polyaxon run; exists in 2.4 to 2.12. Fallback: None."""
     return getattr(run, "_event_logger", None)
 
 
 def non_persistent_buffers(module: torch.nn.Module) -> frozenset[str]:
-    """Returns the names of a module's own buffers that are not in its state.
+    """Returns the names of a module's own non-persistent buffers.
 
-    Seen in 2.13; without it, there are none.
+    Exists in 2.13. Fallback: no names.
     """
     return frozenset(getattr(module, "_non_persistent_buffers_set", ()))
 
@@ -475,6 +476,6 @@ def non_persistent_buffers(module: torch.nn.Module) -> frozenset[str]:
 def version_of(tensor: torch.Tensor) -> int | None:
     """Returns how often a tensor was changed in place; None if it is not counted.
 
-    Seen in 2.13; without it, nothing is counted.
+    Exists in 2.13. Fallback: None.
     """
     return None if tensor.is_inference() else getattr(tensor, "_version", None)

@@ -23,15 +23,15 @@ class AimLogger(trackers.TrackerLogger):
     """Logs to a run in a repository of Aim, or on a server of Aim (``repo="aim://..."``).
 
     Other attributes are looked up in Aim's run object: ``logger.add_tag("baseline")``,
-    ``logger.track(...)``. If the server cannot be reached when the run starts, the run is in the
-    repository of the current folder, with a warning.
+    ``logger.track(...)``. If the server cannot be reached when the run starts, a warning is issued,
+    and the run is stored in the repository of the current folder.
 
-    After ``trainer.run(..., resume="latest")``, the run of the checkpoint is continued without
-    logging a step twice. The run that was started in the meantime stays empty; to have none, pass
-    ``run_hash=``.
+    ``trainer.run(..., resume="latest")`` continues the run of the checkpoint, and does not log a
+    step twice. The run that the new process has started stays empty; pass ``run_hash=`` to avoid
+    it.
 
-    Aim has no wheels for Python 3.13 and later. It keeps artifacts in the repository, unless
-    ``logger.set_artifacts_uri(...)`` says otherwise.
+    Aim has no wheels for Python 3.13 and later. Artifacts are stored in the repository, unless
+    ``logger.set_artifacts_uri(...)`` sets another location.
 
     Args:
         run_hash: the run to continue; a new one by default.
@@ -71,7 +71,7 @@ class AimLogger(trackers.TrackerLogger):
 class _Run(ClientRun):
     """A :class:`~ignite.handlers.trackers.Tracker` on a run.
 
-    Aim writes each value to the disk at once, so that it needs no journal.
+    Aim writes each value to disk immediately, so no journal is needed.
     """
 
     id_argument = "run_hash"
@@ -82,7 +82,7 @@ class _Run(ClientRun):
         super().__init__(arguments)
 
     def _start(self, run_id: str | None) -> str:
-        # A process that was killed leaves its lock.
+        # A killed process does not remove its lock.
         continued = {} if run_id is None else {"run_hash": run_id, "force_resume": True}
         arguments = {**self._arguments, **continued}
         try:
@@ -91,7 +91,7 @@ class _Run(ClientRun):
             if not str(arguments["repo"]).startswith("aim://"):
                 raise
             warnings.warn(
-                f"Cannot reach the Aim server, the run is in the repository of the current folder: "
+                f"Cannot reach the Aim server: the run is stored in the repository of the current folder: "
                 f"{error}",
                 stacklevel=6,
             )

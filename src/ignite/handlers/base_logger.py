@@ -48,11 +48,11 @@ ANOTHER_ENGINE = Old(
     "replace another_engine by global_step_transform=global_step_from_engine(engine)",
     _step_of_another,
 )
-"""What becomes of an argument of output handlers of Ignite 0.2 and 0.3."""
+"""Converts an argument of output handlers of Ignite 0.2 and 0.3."""
 
 
 def is_another_engine_meant(values: Sequence[Any]) -> bool:
-    """Whether the fourth argument by position is ``another_engine``."""
+    """Whether the fourth positional argument is ``another_engine``."""
     return (len(values) > 3 and isinstance(values[3], Engine)) or (
         len(values) > 4 and callable(values[4])
     )
@@ -246,9 +246,9 @@ class BaseWeightsHandler(BaseHandler):
             self._warn_of_unknown(whitelist)
 
     def _warn_of_unknown(self, whitelist: Sequence[str]) -> None:
-        """Warns about prefixes without a parameter.
+        """Warns about prefixes that match no parameter.
 
-        Not an error: a list may serve several models.
+        This is not an error, because the same list may be used for several models.
         """
         known = [name for name, _ in self.model.named_parameters()]
         modules = [name for name, _ in self.model.named_modules() if name]
@@ -301,9 +301,9 @@ class BaseWeightsScalarHandler(BaseWeightsHandler):
 
 
 class BaseLogger(ABC):
-    """Base of all loggers: attaches handlers that log at an event.
+    """Base class of all loggers: attaches handlers that log at an event.
 
-    A context manager that closes the logger.
+    As a context manager, it closes the logger on exit.
     """
 
     def attach(
@@ -319,16 +319,16 @@ class BaseLogger(ABC):
         Args:
             engine: the engine of the event.
             log_handler: usually a handler of this logger.
-            event_name: an event that an attribute of the state counts, with or without a filter, or
+            event_name: an event that has a counter in the state, with or without a filter, or
                 several joined with ``|``.
-            *args: passed to the handler.
-            **kwargs: likewise.
+            *args: positional arguments passed to the handler.
+            **kwargs: keyword arguments passed to the handler.
 
         Returns:
             A handle that removes the handler.
 
         Raises:
-            RuntimeError: no attribute counts the event, so that it has no step.
+            RuntimeError: no attribute of the state counts the event, so it has no step.
         """
         events = list(event_name) if isinstance(event_name, EventsList) else [event_name]
         for event in events:

@@ -47,18 +47,18 @@ _FILENAME = "filename: "
 class ClearMLLogger(trackers.TrackerLogger):
     """Logs to the current task of ClearML, or to a new one.
 
-    ClearML draws the series of a title together: metrics named ``tag/name`` have the title ``tag``.
+    ClearML plots all series of a title together: metrics named ``tag/name`` have the title ``tag``.
     Other attributes are looked up in the logger of the task: ``logger.report_text("...")``. If the
-    server cannot be reached when the task starts, the task is offline, with a warning; see
+    server cannot be reached when the task starts, a warning is issued, and the task is offline; use
     ``Task.import_offline_session`` to upload it later. Later outages do not stop training.
 
-    After ``trainer.run(..., resume="latest")``, the ClearML task of the checkpoint is continued;
-    steps that the earlier process logged after the checkpoint are not logged again, and values that
-    ClearML had only in memory are. The task that was started in the meantime stays empty. For this,
-    ``reuse_last_task_id`` is False by default: ClearML would clear the task of the earlier run.
+    ``trainer.run(..., resume="latest")`` continues the ClearML task of the checkpoint. Steps that
+    the earlier process logged after the checkpoint are not logged again; values that ClearML had
+    only in memory are. The task that the new process has started stays empty. ``reuse_last_task_id``
+    is False by default, because ClearML would otherwise clear the task of the earlier run.
 
-    ClearML reports from a thread here, and not from a process, which may outlive a training process
-    that is killed. To have it otherwise, set ``sdk.development.report_use_subprocess`` in
+    ClearML reports from a thread, not from a subprocess, which may outlive a training process that
+    is killed. To use a subprocess, set ``sdk.development.report_use_subprocess`` in
     ``clearml.conf``, or start the task yourself.
 
     Args:
@@ -94,7 +94,7 @@ class ClearMLLogger(trackers.TrackerLogger):
 
     @classmethod
     def set_bypass_mode(cls, bypass: bool) -> None:
-        """Makes new loggers offline, whatever the configuration of ClearML is.
+        """Makes new loggers offline, regardless of the configuration of ClearML.
 
         Args:
             bypass: whether to be offline.
@@ -109,7 +109,7 @@ class ClearMLLogger(trackers.TrackerLogger):
         return ClearMLLogger._bypasses
 
     def get_task(self) -> Any:
-        """Returns the task, which has got all values logged so far."""
+        """Returns the task, after passing to it all values logged so far."""
         self._hand_over()
         return self.tracker.task  # type: ignore[attr-defined]
 
@@ -117,7 +117,7 @@ class ClearMLLogger(trackers.TrackerLogger):
 
     @property
     def clearml_logger(self) -> Any:
-        """The logger of the task, which has got all values logged so far."""
+        """The logger of the task, which has received all values logged so far."""
         return self._client()
 
     def name(self, path: NamePath) -> str:
@@ -129,20 +129,20 @@ class ClearMLLogger(trackers.TrackerLogger):
 
 
 class ClearMLSaver(DiskSaver):
-    """Save handler that writes checkpoints to a folder, and uploads them as models of the task.
+    """Save handler that writes checkpoints to a folder and uploads them as models of the task.
 
-    The models are named ``<checkpoint>_0``, ``<checkpoint>_1`` and so on. A model is used again
-    when its checkpoint was removed, so that there are at most ``n_saved + 1`` of them. A background
-    thread uploads, which closing the logger and the end of the program wait for. An offline task
-    has no models: its checkpoints are in the folder only.
+    The models are named ``<checkpoint>_0``, ``<checkpoint>_1`` and so on. A model is reused when
+    its checkpoint has been removed, so there are at most ``n_saved + 1`` models. Uploads run in a
+    background thread; closing the logger and the end of the program wait for them. An offline task
+    has no models: its checkpoints are only in the folder.
 
     Args:
         logger: the logger whose task to use; by default, the current task.
         output_uri: where models are uploaded to, see ``clearml.Task.init``. Without it and without
             a default in ``clearml.conf``, the paths of the files are registered.
         dirname: the folder; by default a temporary one, with a warning.
-        *args: further arguments of :class:`DiskSaver`.
-        **kwargs: likewise.
+        *args: further positional arguments of :class:`DiskSaver`.
+        **kwargs: further keyword arguments of :class:`DiskSaver`.
 
     Raises:
         RuntimeError: there is no task.
@@ -165,7 +165,7 @@ class ClearMLSaver(DiskSaver):
         **kwargs: Any,
     ) -> None:
         self._clearml = import_optional("clearml", extra="clearml")
-        # Not the task itself: a resumed run continues another one.
+        # The logger and not its task is kept, because a resumed run continues another task.
         self._tracker: Any = None if logger is None else logger._own_tracker
         if self._task is None:
             raise RuntimeError("ClearMLSaver requires a ClearML Task to be initialized.")
@@ -208,7 +208,7 @@ class ClearMLSaver(DiskSaver):
         return None if artifact is None else artifact.get_local_copy()
 
     def remove(self, filename: str) -> None:
-        """Removes a file, and gives its model free for the next checkpoint."""
+        """Removes a file, and releases its model for the next checkpoint."""
         super().remove(filename)
         if self._uploads:
             self._outbox.put(functools.partial(_free, self._files, filename))
@@ -232,7 +232,7 @@ class ClearMLSaver(DiskSaver):
     def _upload(self, filename: str, facts: Mapping[str, Any]) -> None:
         path = self._path_of(filename)
         if isinstance(path, Path) and not path.exists():
-            return  # replaced by a newer one, in the meantime
+            return  # a newer checkpoint has replaced it in the meantime
         basename = str(facts.get("basename", "checkpoint"))
         if basename not in self._files:
             self._find_models(basename)
@@ -260,7 +260,7 @@ class ClearMLSaver(DiskSaver):
         )
 
     def _find_models(self, basename: str) -> None:
-        """Finds the models that an earlier process has uploaded."""
+        """Finds the models that an earlier process uploaded."""
         files: list[str | None] = []
         for found in self._task.get_models().get("output", ()):
             start, _, number = str(found.name).rpartition("_")

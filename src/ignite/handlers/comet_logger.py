@@ -29,16 +29,15 @@ class CometLogger(trackers.TrackerLogger):
     """Logs to an experiment of Comet, online or offline (``online=False``).
 
     Other attributes are looked up in Comet's experiment object: ``logger.log_text(...)``,
-    ``logger.add_tag("baseline")``. If the server cannot be reached when the experiment starts, the
-    experiment is offline, with a warning; ``comet upload`` uploads its archive later. Later outages
-    do not stop training.
+    ``logger.add_tag("baseline")``. If the server cannot be reached when the experiment starts, a
+    warning is issued, and the experiment is offline; ``comet upload`` uploads its archive later.
+    Later outages do not stop training.
 
-    After ``trainer.run(..., resume="latest")``, the experiment of the checkpoint is continued.
-    Offline, the resumed run writes a further archive for the same experiment; no step is missing or
-    there twice in the archives. A process that was killed leaves an archive without content, which
-    ``comet upload`` refuses; and the experiment that was started in the meantime stays empty, unless
-    ``experiment_key=`` is given. Online, values logged after the checkpoint stay: Comet keeps both
-    values of a step.
+    ``trainer.run(..., resume="latest")`` continues the experiment of the checkpoint. Offline, the
+    resumed run writes another archive for the same experiment; together, the archives contain each
+    step once. A killed process leaves an empty archive, which ``comet upload`` refuses, and the
+    experiment that the new process has started stays empty; pass ``experiment_key=`` to avoid it.
+    Online, values logged after the checkpoint are not removed: Comet keeps both values of a step.
 
     Args:
         **kwargs: arguments of ``comet_ml.start``, such as ``project_name`` and
@@ -90,7 +89,7 @@ class _Run(ClientRun):
             reason = why_unreachable(url)
         if reason is not None:
             warnings.warn(
-                "Cannot reach the Comet server, the run is offline; `comet upload` uploads it "
+                "Cannot reach the Comet server: the run is offline; `comet upload` uploads it "
                 f"later ({reason})",
                 stacklevel=6,
             )

@@ -1,4 +1,4 @@
-"""Logging to a CSV file, without further packages."""
+"""Logging to a CSV file; requires no other packages."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = ["CSVLogger"]
 
 _logger = logging.getLogger(__name__)
 _FIRST = ["step", "time"]
-# In a locale without UTF-8, Python marks the bytes of paths and arguments that it cannot decode;
-# the file gets the bytes themselves.
+# In a locale without UTF-8, Python escapes the bytes of paths and arguments that it cannot decode.
+# The original bytes are written to the file.
 _ERRORS = "surrogateescape"
 
 
@@ -76,7 +76,7 @@ class _Table:
         self._columns, rows = self._read()
         self._num_rows = len(rows)
         self._last = rows[-1][:2] if rows else None
-        self._file = self._replace(rows)  # complete, even if the last run was killed
+        self._file = self._replace(rows)  # removes a row that a killed run left incomplete
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
         new = [name for name in values if name not in self._columns]
@@ -92,7 +92,7 @@ class _Table:
         self._num_rows, self._last = self._num_rows + 1, cells[:2]
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
-        """Skipped: a table of scalars has no histograms."""
+        """Warns that histograms are not supported."""
         warnings.warn("CSVLogger does not support histograms: skipped", stacklevel=4)
 
     def close(self) -> None:

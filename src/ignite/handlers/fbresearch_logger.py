@@ -23,8 +23,8 @@ MB = 1024.0 * 1024.0
 class FBResearchLogger:
     """Logs the progress of a run: epoch, iteration, ETA, learning rates, output and times.
 
-    Lines have the level INFO. An output is read, and the device synchronized, only if a line is
-    logged. Times are means over the current epoch, and the ETA is the end of the epoch.
+    Lines have the level INFO. The output is read, and the device synchronized, only when a line is
+    logged. Times are means over the current epoch; the ETA is the time to the end of the epoch.
 
     Args:
         logger: a logger, from ``logging.getLogger(...)`` or :func:`~ignite.utils.setup_logger`.
@@ -75,8 +75,8 @@ class FBResearchLogger:
             engine: a trainer or an evaluator.
             name: name of the engine in the log.
             every: number of iterations between two lines.
-            output_transform: selects what to show from ``engine.state.output``; by default, all of
-                it.
+            output_transform: selects what to show from ``engine.state.output``; everything by
+                default.
             state_attributes: names of attributes of ``engine.state`` to show.
             optimizer: the optimizer whose learning rates are shown.
 

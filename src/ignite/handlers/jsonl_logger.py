@@ -1,4 +1,4 @@
-"""Logging to a JSON Lines file, without further packages."""
+"""Logging to a JSON Lines file; requires no other packages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # of files, on any system
 class JSONLLogger(trackers.TrackerLogger):
     """Logs to a file with one JSON object per line.
 
-    Lines are complete, even if the program is killed.
+    All lines are complete, even if the program is killed.
 
     The first line of a file is ``{"format": 1, "id": ..., "time": ...}``. Each other line has
     ``time`` (seconds since 1970) and one of
@@ -37,7 +37,7 @@ class JSONLLogger(trackers.TrackerLogger):
     - ``step`` and ``scalars``: numbers and strings by name. Numbers that are not finite become the
       strings ``NaN``, ``Infinity`` or ``-Infinity``, because JSON has no such numbers;
     - ``step`` and ``histogram``: ``name``, ``counts`` of 64 bins between ``low`` and ``high``;
-    - ``step`` and ``figure``: ``name`` and ``path`` of an image beside the file;
+    - ``step`` and ``figure``: ``name`` and ``path`` of an image file in the same folder;
     - ``params``: values by name;
     - ``artifact``: the path of a file.
 
@@ -142,7 +142,7 @@ class _Lines:
         self._file.flush()  # one write per line, so that readers see complete lines only
 
     def _cut_torn_line(self) -> None:
-        """Removes an incomplete last line, left by a machine that stopped while writing."""
+        """Removes an incomplete last line, which a machine that crashed while writing has left."""
         self._file.seek(0)
         content = self._file.read()
         size = content.rfind(b"\n") + 1

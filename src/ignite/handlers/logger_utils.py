@@ -53,7 +53,7 @@ def setup_tb_logging(
             of a dictionary as tags; the step is the epoch of the trainer.
         log_every_iters: interval in iterations; None for 1.
         trainer_metric_names: the metrics to log: a list, or "all".
-        evaluator_metric_names: likewise.
+        evaluator_metric_names: the same for the metrics of the evaluators.
         **kwargs: passed to the logger.
 
     Returns:

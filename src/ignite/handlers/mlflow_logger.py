@@ -23,8 +23,8 @@ from ignite.handlers.utils import global_step_from_engine
 __all__ = ["MLflowLogger", "OptimizerParamsHandler", "OutputHandler", "global_step_from_engine"]
 
 _ACCEPTED = re.compile(r"[\w\-. :/]+")
-# Unless the user sets them. With MLflow's own limits, a server that is down blocks the end of the
-# program for minutes.
+# Defaults that the user can override. With those of MLflow, a server that is down blocks the end of
+# the program for minutes.
 _REQUEST_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 _TEMPORARY_STATUSES = (408, 429)
 
@@ -37,14 +37,14 @@ class MLflowLogger(trackers.TrackerLogger):
     Other attributes are looked up in ``mlflow``: ``logger.log_params({...})``. Parts of names are
     joined with spaces.
 
-    After ``trainer.run(..., resume="latest")``, the MLflow run of the checkpoint is continued.
-    Values logged after the checkpoint stay: MLflow keeps both values of a step.
+    ``trainer.run(..., resume="latest")`` continues the MLflow run of the checkpoint. Values logged
+    after the checkpoint are not removed: MLflow keeps both values of a step.
 
     Args:
         tracking_uri: the server or folder; by default, MLflow's own.
 
     Attributes:
-        active_run: MLflow's run object; None if the server is not reachable. The run is then
+        active_run: MLflow's run object; None if the server cannot be reached. The run is then
             created later.
 
     Raises:
@@ -100,12 +100,12 @@ class _Run:
 
     @property
     def client(self) -> Any:
-        """The module ``mlflow``; waits until the server has what was logged before, if it is up."""
+        """The module ``mlflow``, after waiting until the queue is sent, unless the server is down."""
         self._outbox.wait()
         return self._mlflow
 
     def reopen(self) -> None:
-        """Continues the run that was ended."""
+        """Reopens the run after it was ended."""
         if self._is_ours:
             self.active_run = self._start(self._run_id)
         self._open()
@@ -152,7 +152,7 @@ class _Run:
         )
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
-        """Skipped: MLflow has no histograms."""
+        """Warns that histograms are not supported."""
         warnings.warn("MLflow does not support histograms: skipped", stacklevel=4)
 
     def image(self, name: str, image: Tensor, step: int) -> None:
@@ -163,7 +163,7 @@ class _Run:
 
     def figure(self, name: str, figure: Any, step: int) -> None:
         path = Path(self._folder.name) / f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)}_{step}.png"
-        figure.savefig(path)  # now: the figure may be drawn on before it is sent
+        figure.savefig(path)  # saved now, because the figure may change before it is sent
         self._put("call", lambda run_id: self._service.log_artifact(run_id, str(path), "figures"))
 
     def artifact(self, path: str | os.PathLike[str]) -> None:
@@ -206,10 +206,10 @@ class _Run:
     def _send(self, items: list[tuple[str, Any]]) -> None:
         """Sends metrics and parameters in one request each.
 
-        A retry may send values again, which MLflow accepts.
+        A retry may send the same values again, which MLflow accepts.
         """
         reason = self._why_unreachable()
-        if reason is not None:  # MLflow would print several lines at each attempt
+        if reason is not None:  # otherwise, MLflow would print several lines at each attempt
             raise ConnectionError(reason)
         if self._run_id is None:
             experiment = self._service.get_experiment_by_name("Default")

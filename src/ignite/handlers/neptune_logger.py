@@ -52,12 +52,13 @@ _OLD_ARGUMENTS = {
 class NeptuneLogger(trackers.TrackerLogger):
     """Logs to a run of Neptune, or to files (``mode="offline"``).
 
-    ``logger["params"] = {...}`` and ``logger["loss"].append(0.5)`` use the run; so do attributes
-    that the logger lacks. If the server cannot be reached when the run starts, the run is offline,
-    with a warning; ``neptune sync`` uploads it later. Histograms are skipped with a warning.
+    ``logger["params"] = {...}`` and ``logger["loss"].append(0.5)`` use the run. Other attributes
+    are looked up in it, too. If the server cannot be reached when the run starts, a warning is
+    issued, and the run is offline; ``neptune sync`` uploads it later. Histograms are skipped with a
+    warning.
 
-    After ``trainer.run(..., resume="latest")``, the Neptune run of the checkpoint is continued; an
-    offline run is not given steps again that the earlier process logged after the checkpoint.
+    ``trainer.run(..., resume="latest")`` continues the Neptune run of the checkpoint. Steps that
+    the earlier process logged offline after the checkpoint are not logged again.
 
     Args:
         api_token: the token; by default ``NEPTUNE_API_TOKEN`` of the environment.
@@ -95,7 +96,7 @@ class NeptuneLogger(trackers.TrackerLogger):
 
     @property
     def experiment(self) -> Any:
-        """Neptune's run, which has got all values logged so far."""
+        """Neptune's run, after passing to it all values logged so far."""
         return self._client()
 
     def __getitem__(self, key: str) -> Any:
@@ -135,7 +136,7 @@ class _Run:
                 reason = " ".join(str(error.__cause__ or error).split())
         if reason is not None:
             warnings.warn(
-                "Cannot reach the Neptune server, the run is offline; `neptune sync` uploads it "
+                "Cannot reach the Neptune server: the run is offline; `neptune sync` uploads it "
                 f"later ({reason})",
                 stacklevel=5,
             )
@@ -146,7 +147,7 @@ class _Run:
         return run
 
     def reopen(self) -> None:
-        """Continues the run that was stopped."""
+        """Reopens the run after it was stopped."""
         self.client = self._start()
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
@@ -154,7 +155,7 @@ class _Run:
             self.client[name].append(float(value), step=step)
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
-        """Skipped: Neptune has no histograms."""
+        """Warns that histograms are not supported."""
         warnings.warn("Neptune does not support histograms: skipped", stacklevel=4)
 
     def params(self, values: Mapping[str, Any]) -> None:
@@ -203,7 +204,7 @@ class _Run:
 
 
 def _address_of(api_token: str | None) -> str:
-    """Returns the address of the server, which a token of Neptune contains."""
+    """Returns the address of the server that an API token contains."""
     token = api_token or os.environ.get("NEPTUNE_API_TOKEN", "")
     try:
         return str(json.loads(base64.b64decode(token))["api_address"])
@@ -212,7 +213,7 @@ def _address_of(api_token: str | None) -> str:
 
 
 def _logged_offline(folder: Path, run_id: str) -> Iterator[tuple[str, int]]:
-    """Yields names and steps in the files of offline runs that have our id."""
+    """Yields the names and steps in the files of offline runs with this id."""
     for run in folder.glob("offline/run__*"):
         operations = [one for file in sorted(run.glob("data-*.log")) for one in _operations(file)]
         if any(

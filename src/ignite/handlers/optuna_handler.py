@@ -1,4 +1,4 @@
-"""Reports a metric to a trial of Optuna in each epoch, and prunes the trial."""
+"""Reports a metric to an Optuna trial after each epoch, and prunes the trial."""
 
 from __future__ import annotations
 
@@ -17,37 +17,38 @@ from ignite.handlers._patience import as_score
 __all__ = ["OptunaHandler", "retry_killed_trials"]
 
 _RETRIES = "retries_trial"
-"""User attribute of a trial that was enqueued again: the number of the one that was killed."""
+"""User attribute of a retried trial: the number of the trial that was killed."""
 
 
 class OptunaHandler:
-    """Reports a metric to a trial of Optuna after each epoch, and ends the run if Optuna prunes it.
+    """Reports a metric to an Optuna trial after each epoch, and ends the run if Optuna prunes it.
 
     A pruned run ends as after ``trainer.terminate()``: handlers of COMPLETED are called, and
-    checkpoints and logs are written. Then ``run``, and so ``Learner.fit``, raises
-    ``optuna.TrialPruned``. After the last epoch nothing is left to save: the trial is not pruned.
+    checkpoints and logs are written. Then ``run``, and thus ``Learner.fit``, raises
+    ``optuna.TrialPruned``. A trial is not pruned after its last epoch.
 
     Args:
-        trial: the trial. With several processes, that of rank 0, and None on the others.
+        trial: the trial. With several processes, the trial on rank 0, and None on the others.
         metric: name of a metric of the engine that reports, such as "accuracy"; or a function
             ``f(engine)`` that returns a number. A function may read the history of a learner:
             ``lambda engine: learner.history["valid_loss"][-1]``.
 
     Raises:
         ModuleNotFoundError: Optuna is not installed; extra ``optuna``.
-        TypeError: an argument is of the wrong kind; or, when called, the metric is not a number.
+        TypeError: an argument has the wrong type; or, when called, the metric is not a number.
         KeyError: when called, the engine has no such metric.
 
     Attributes:
         pruned_at: the epoch after which the trial was pruned; None before.
 
     State:
-        The reported values and ``pruned_at``. A resumed run reports to a new trial what it lacks,
-        see :func:`retry_killed_trials`; one that was pruned raises again, before its first step.
+        The reported values and ``pruned_at``. A resumed run reports all values that a new trial
+        lacks, see :func:`retry_killed_trials`. A run that was pruned raises again, before its first
+        step.
 
     Distributed:
-        Attach it on all ranks; the run raises an error that names a missing rank. Rank 0 reports
-        and decides, and all ranks stop in the same epoch.
+        Attach it on all ranks; if one is missing, the run raises an error that gives its rank. Rank
+        0 reports and decides, and all ranks stop after the same epoch.
 
     Example:
         >>> class Trial:  # in a program, this comes from study.optimize
@@ -66,7 +67,7 @@ class OptunaHandler:
     def __init__(self, trial: Any, metric: str | Callable[[Engine[Any, Any]], float]) -> None:
         import_optional("optuna", extra="optuna")
         if trial is not None and not callable(getattr(trial, "should_prune", None)):
-            raise TypeError(f"trial should be a trial of Optuna, or None, but given {trial!r:.100}")
+            raise TypeError(f"trial should be an Optuna trial or None, but given {trial!r:.100}")
         if not (isinstance(metric, str) or callable(metric)):
             raise TypeError(
                 f"metric should be the name of a metric or a function, but given {metric!r}"
@@ -76,23 +77,23 @@ class OptunaHandler:
         self._trial, self._metric = trial, metric
         self._values: dict[int, float] = {}
         self._known: set[int] = set()
-        """Epochs whose value the trial has."""
+        """Epochs whose value has been reported to the trial."""
         self._trainer: Engine[Any, Any] | None = None
         """The trainer during its run."""
         self._is_dry_run = False
 
     def attach(self, trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None = None) -> None:
-        """Reports at the end of each run of ``evaluator``, or of each epoch without one.
+        """Reports after each run of ``evaluator``, or without an evaluator after each epoch.
 
         Runs of the evaluator outside of a run of the trainer are not reported.
 
         Args:
-            trainer: the engine whose run is the trial, such as ``learner.trainer``.
-            evaluator: the engine with the metric, such as ``learner.evaluator``; by default, the
-                trainer.
+            trainer: the engine that the trial runs, such as ``learner.trainer``.
+            evaluator: the engine that has the metric, such as ``learner.evaluator``; the trainer by
+                default.
         """
         trainer.add_run_context(self._frame)
-        # A run is saved with the handlers of its trainer; an evaluator may not be reachable.
+        # The state of a run has the handlers of its trainer, but not always those of an evaluator.
         trainer.add_event_handler(Events.STARTED, self._belong)
         if evaluator is None:
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self)
@@ -115,11 +116,11 @@ class OptunaHandler:
         if is_pruned:
             self.pruned_at = epoch
             self.logger.info("The trial is pruned after epoch %s: stopping", epoch)
-            trainer.will_resume = True  # a checkpoint of a finished run would resume as complete
+            trainer.will_resume = True  # otherwise, the checkpoint would be that of a finished run
             trainer.terminate()
 
     def _belong(self, engine: Engine[Any, Any]) -> None:
-        """Does nothing, but makes this object a handler of the trainer."""
+        """Does nothing. Attaching it makes this object a handler of the trainer."""
 
     def _read(self, engine: Engine[Any, Any]) -> float:
         if not isinstance(self._metric, str):
@@ -132,7 +133,7 @@ class OptunaHandler:
         return as_score(metrics[self._metric])
 
     def _report(self, value: float, epoch: int) -> bool:
-        """Reports a value, once per epoch; returns whether Optuna prunes the trial."""
+        """Reports a value once per epoch. Returns whether Optuna prunes the trial."""
         if idist.get_rank() != 0:
             return False
         if epoch not in self._known:
@@ -142,7 +143,7 @@ class OptunaHandler:
 
     @contextmanager
     def _frame(self, trainer: Engine[Any, Any], is_new: bool) -> Iterator[None]:
-        """Raises at the end of a run that was pruned, when all its files are written."""
+        """Raises at the end of a pruned run, after all its files have been written."""
         if is_new:
             self.pruned_at, self._values = None, {}
         if not self._is_dry_run:
@@ -156,11 +157,11 @@ class OptunaHandler:
         self._check_pruned()
 
     def _catch_up(self) -> None:
-        """Reports the values of a resumed run that the trial does not have."""
+        """Reports the values of a resumed run that the trial lacks."""
         if idist.get_rank() != 0:
             return
         if self._trial is None:
-            raise ValueError("trial should be a trial of Optuna on rank 0, but given None")
+            raise ValueError("trial should be an Optuna trial on rank 0, but given None")
         self._known = _reported_steps(self._trial)
         for epoch in sorted(set(self._values) - self._known):
             self._trial.report(self._values[epoch], epoch)
@@ -188,7 +189,7 @@ class OptunaHandler:
 
 
 def _reported_steps(trial: Any) -> set[int]:
-    study = getattr(trial, "study", None)  # a FixedTrial has none
+    study = getattr(trial, "study", None)  # a FixedTrial has no study
     if study is None:
         return set()
     found = (one for one in study.get_trials(deepcopy=False) if one.number == trial.number)
@@ -196,18 +197,18 @@ def _reported_steps(trial: Any) -> set[int]:
 
 
 def retry_killed_trials(study: Any) -> list[int]:
-    """Enqueues the trials again that a killed process has left in the state RUNNING.
+    """Retries trials that a killed process has left in the state RUNNING.
 
-    They get the same parameters and user attributes, such as the folder of their run, and the
-    killed ones become FAIL. ``study.optimize`` runs them before it makes new ones. With
-    ``resume="latest"`` and an :class:`OptunaHandler`, a run continues where it was killed, and its
-    trial has the values of all epochs.
+    Each is enqueued again with the same parameters and user attributes, such as the folder of its
+    run, and the killed trial is marked as FAIL. ``study.optimize`` runs enqueued trials before new
+    ones. With ``resume="latest"`` and an :class:`OptunaHandler`, the run continues from its last
+    checkpoint, and the new trial has the values of all epochs.
 
-    Call it when no process works on the study: trials of others would be taken for killed ones.
-    Being killed within this function loses no trial.
+    Call it only while no process is working on the study, because running trials would be retried,
+    too. No trial is lost if the process is killed during this function.
 
     Args:
-        study: a study in a storage that survives the process, such as a file of SQLite.
+        study: a study in persistent storage, such as an SQLite file.
 
     Returns:
         The numbers of the killed trials.
@@ -231,7 +232,7 @@ def retry_killed_trials(study: Any) -> list[int]:
     killed = [trial for trial in trials if trial.state == states.RUNNING]
     for trial in killed:
         if trial.number not in retried:
-            # Optuna's record of an enqueued trial: parameters that were not yet asked for.
+            # Optuna stores here the parameters of an enqueued trial that have not been suggested yet.
             params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
             study.enqueue_trial(params, {**trial.user_attrs, _RETRIES: trial.number})
         study.tell(trial.number, state=states.FAIL)

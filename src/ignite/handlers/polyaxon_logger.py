@@ -26,11 +26,10 @@ class PolyaxonLogger(trackers.TrackerLogger):
     """Logs to a run of Polyaxon, or to files (``is_offline=True``).
 
     Other attributes are looked up in the run: ``logger.log_inputs(lr=0.1)``. If the server cannot
-    be reached when the run starts, the run is offline, with a warning.
+    be reached when the run starts, a warning is issued, and the run is offline.
 
-    After ``trainer.run(..., resume="latest")``, the Polyaxon run of the checkpoint is continued;
-    steps in its local files that the earlier process logged after the checkpoint are not logged
-    again.
+    ``trainer.run(..., resume="latest")`` continues the Polyaxon run of the checkpoint. Steps after
+    the checkpoint that are in the local files of the earlier process are not logged again.
 
     Args:
         *args: arguments of ``polyaxon.tracking.Run``.
@@ -59,7 +58,7 @@ class PolyaxonLogger(trackers.TrackerLogger):
 
     @property
     def experiment(self) -> Any:
-        """Polyaxon's run, which has got all values logged so far."""
+        """Polyaxon's run, after passing to it all values logged so far."""
         return self._client()
 
 
@@ -97,12 +96,12 @@ class _Run:
                     raise
                 reason = " ".join(str(error).split())
         warnings.warn(
-            f"Cannot reach the Polyaxon server, the run is offline: {reason}", stacklevel=5
+            f"Cannot reach the Polyaxon server: the run is offline: {reason}", stacklevel=5
         )
         return self._run_class(*args, **{**kwargs, "is_offline": True})
 
     def reopen(self) -> None:
-        """Continues the run that was ended."""
+        """Reopens the run after it was ended."""
         self._continue(self.client.run_uuid)
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
@@ -160,7 +159,7 @@ class _Run:
         self.client = self._start(*args, **{**kwargs, "run_uuid": run_uuid})
 
     def _new(self, values: dict[str, Any], step: int) -> dict[str, Any]:
-        """Returns the values that are not in the local files of the run yet."""
+        """Returns the values that are not yet in the local files of the run."""
         if not self._is_resumed:
             return values
         for name in values.keys() - self._known:

@@ -30,30 +30,31 @@ class RunProfiler:
     """Measures the time of a run: its data, step, handlers, and nested runs of other engines.
 
     The parts add up to the total; the remaining time is reported as the engine's own. Engines that
-    run in a handler, such as evaluators, need no profiler of their own: their data, step and
-    handlers are reported within that handler. A checkpoint written in the background counts only
-    the time for which it blocks the run; the wait for the last one at the end of the run is part of
-    the engine's time. Nested time is counted for the inner part only.
+    run in a handler, such as evaluators, need no separate profiler: their data, step and handlers
+    are reported within that handler. Nested time is counted only for the inner part. A checkpoint
+    written in the background counts only for the time that it blocks the run; waiting for the last
+    one at the end of the run counts as the engine's time.
 
-    Times are host times. Accelerators run asynchronously: the step takes as long as launching its
-    work, and whatever waits for a result, such as a handler that reads the loss, includes the rest.
+    Times are host times. Accelerators run asynchronously: the time of the step is that of launching
+    its work, and the first part that waits for a result, such as a handler that reads the loss,
+    includes the remaining time.
 
-    Meant to stay on: the overhead is two clock readings and a few additions per part, about 6
-    microseconds per iteration with two handlers: less than 1 % for steps of 0.7 ms or more. A new
-    run resets the times; a run that continues, after an interruption or with a higher limit, adds
-    to them.
+    The profiler can stay on: its overhead is two clock readings and a few additions per part, about
+    6 microseconds per iteration with two handlers, or less than 1 % for steps of 0.7 ms or more. A
+    new run resets the times; a run that continues, after an interruption or with a higher limit,
+    adds to them.
 
     Args:
-        num_slices: number of calls in :meth:`chrome_trace`; an iteration has two, and one per
-            handler.
+        num_slices: number of calls to keep for :meth:`chrome_trace`; an iteration has two, and one
+            more per handler.
         sync: whether to synchronize with the accelerator after each step, so that ``step`` includes
-            its work. Slower.
+            its work. This is slower.
 
     Raises:
         ValueError: ``num_slices`` is not a positive integer.
 
     Distributed:
-        Each rank measures itself; only :meth:`stragglers` is a collective.
+        Each rank measures its own times; only :meth:`stragglers` is a collective operation.
 
     Example:
         >>> import time
@@ -94,7 +95,7 @@ class RunProfiler:
             )
         self._engine = weakref.ref(engine)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch, priority=math.inf)
-        # Outermost, to include the time of other run contexts.
+        # Outermost, so that the time of other run contexts is included.
         engine.add_run_context(self._frame, outermost=True)
 
     @contextmanager
@@ -122,11 +123,11 @@ class RunProfiler:
         Names are ``time/data``, ``time/step`` and so on.
         ``time/handlers/NAME`` and ``time/checkpoints/NAME`` sum over all events of a handler.
         Deeper names, such as ``time/handlers/NAME/run/EvaluationStep/step``, are contained in them.
-        The others add up to ``time/whole``. An epoch lasts until the next one starts: call this
-        after the other handlers of its end.
+        The others add up to ``time/whole``. An epoch lasts until the next one starts, so call this
+        after the other handlers at the end of the epoch.
 
         Args:
-            output: ignored, so that this method can be the ``output_transform`` of a logger.
+            output: ignored; allows using this method as the ``output_transform`` of a logger.
 
         Example:
             >>> trainer, profiler = Engine(lambda engine, batch: None), RunProfiler()

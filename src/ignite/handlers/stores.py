@@ -13,8 +13,8 @@ __all__ = ["EpochOutputStore"]
 class EpochOutputStore:
     """Collects the outputs of an epoch in a list.
 
-    Outputs are stored as they are, including graphs: select and detach what is needed with
-    ``output_transform``.
+    Outputs are stored unchanged, including their autograd graphs. Use ``output_transform`` to
+    select and detach what is needed.
 
     Args:
         output_transform: converts ``engine.state.output`` to the stored value.

@@ -26,14 +26,13 @@ class SwanLabLogger(trackers.TrackerLogger):
     """Logs to an experiment of SwanLab, online or offline (``mode="offline"``).
 
     Other attributes are looked up in SwanLab's run object: ``logger.log_text(...)``,
-    ``logger.config.update({...})``. If the server cannot be reached when the run starts, the run is
-    offline, with a warning; ``swanlab sync`` uploads its folder later. Later outages do not stop
-    training.
+    ``logger.config.update({...})``. If the server cannot be reached when the run starts, a warning
+    is issued, and the run is offline; ``swanlab sync`` uploads its folder later. Later outages do
+    not stop training.
 
-    After ``trainer.run(..., resume="latest")``, the experiment of the checkpoint is continued in
-    another folder with the same id; no step is missing or there twice in these folders. The
-    experiment that was started in the meantime stays empty; to have none, pass ``id=`` and
-    ``resume="allow"``.
+    ``trainer.run(..., resume="latest")`` continues the experiment of the checkpoint in another
+    folder with the same id; together, the folders contain each step once. The experiment that the
+    new process has started stays empty; pass ``id=`` and ``resume="allow"`` to avoid it.
 
     Args:
         **kwargs: arguments of ``swanlab.init``.
@@ -81,7 +80,7 @@ class _Run(ClientRun):
         reason = why_unreachable(str(settings.api_host)) if mode == "online" else None
         if reason is not None:
             warnings.warn(
-                "Cannot reach the SwanLab server, the run is offline; `swanlab sync` uploads it "
+                "Cannot reach the SwanLab server: the run is offline; `swanlab sync` uploads it "
                 f"later ({reason})",
                 stacklevel=6,
             )
@@ -112,7 +111,7 @@ class _Run(ClientRun):
                     yield value.key, value.step
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
-        """Skipped: SwanLab has no histograms."""
+        """Warns that histograms are not supported."""
         warnings.warn("SwanLab does not support histograms: skipped", stacklevel=4)
 
     def params(self, values: Mapping[str, Any]) -> None:

@@ -81,7 +81,7 @@ class _EventFiles:
         return {"last_step": self._last_step}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Tells TensorBoard to discard values of later steps: the resumed run logs them again."""
+        """Makes TensorBoard discard the values of later steps, which the resumed run logs again."""
         self._last_step = state_dict["last_step"]
         start = self._session_class(status=self._session_class.START)
         event_files(self.writer).add_event(
@@ -143,9 +143,9 @@ class TensorboardLogger(trackers.TrackerLogger):
 
 
 def _make_writer(writer_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Makes a writer; in a locale that cannot express its folder, through a link to the folder.
+    """Creates a writer; if the locale cannot encode the path of the folder, through a link to it.
 
-    TensorBoard encodes paths in UTF-8 itself, and refuses the marked bytes of Python's paths.
+    TensorBoard encodes paths in UTF-8, and refuses the bytes that Python has escaped in a path.
     """
     given = args[0] if args else kwargs.get("log_dir", kwargs.get("logdir"))
     folder = None if given is None else str(on_disk(given))
@@ -164,11 +164,11 @@ def _make_writer(writer_class: Any, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _wait_for_a_later_second(folder: str) -> None:
-    """Waits, for a second at most, until the name of a new file sorts behind those of the folder.
+    """Waits, for at most a second, until the name of a new file sorts after those in the folder.
 
-    TensorBoard reads the files of a folder in the order of their names. These start with the second,
-    followed by host, process and a count as text: of one second, process 1000 is read before 999,
-    and what the later one says of the steps before it would have no effect.
+    TensorBoard reads the files of a folder in the order of their names, which consist of the second,
+    the host, the process and a counter. Within one second, process 1000 sorts before 999, so
+    the order to discard later steps would be read before the steps themselves.
     """
     second = int(time.time())
     if any(Path(folder).glob(f"events.out.tfevents.{second}.*")):

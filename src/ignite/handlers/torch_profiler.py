@@ -28,8 +28,8 @@ class TorchProfiler(RunProfilerBase):
 
     Each run skips its first ``skip_first`` iterations; each of the following ``repeat`` cycles then
     skips ``wait`` iterations, discards ``warmup`` recorded ones, and writes ``active`` recorded
-    ones. A run that ends earlier, also by an exception, writes the partial cycle. Recording slows
-    iterations down considerably; :class:`RunProfiler` is fast enough to stay on.
+    ones. A run that ends earlier, for example by an exception, writes the partial cycle. Recording
+    slows down iterations considerably; :class:`RunProfiler` is fast enough to stay on.
 
     Args:
         dirname: the folder for the traces; created when needed.
@@ -120,8 +120,8 @@ class TorchProfiler(RunProfilerBase):
             yield lambda: None
 
     def _begin_cycle(self, write: Callable[[profile], None], skip_first: int) -> None:
-        # One profile per cycle: PyTorch's own repetition warns about dropped events, and fails if
-        # warnings are errors.
+        # Uses one profile per cycle, because PyTorch's own repetition warns about dropped events,
+        # which fails if warnings are errors.
         self._is_written = False
         self._profile = profile(
             activities=_available_activities() if self._activities is None else self._activities,

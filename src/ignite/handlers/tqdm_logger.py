@@ -43,13 +43,13 @@ class ProgressBar(BaseLogger):
     argument but ``desc`` is given, a plain line is printed every ten seconds and at the end of each
     bar.
 
-    The bar starts counting at the current position, so that rate and remaining time are right after
-    a resume, too. It is closed when ``run`` returns or raises.
+    The bar starts counting at the current position, so that rate and remaining time are correct
+    after resuming, too. It is closed when ``run`` returns or raises.
 
     Args:
         persist: whether closed bars stay visible.
-        bar_format: the format of tqdm.
-        **tqdm_kwargs: passed to tqdm. ``desc`` replaces "Epoch" or "Iteration".
+        bar_format: the format of the bar, see tqdm.
+        **tqdm_kwargs: arguments of tqdm. ``desc`` replaces "Epoch" or "Iteration".
 
     Attributes:
         pbar: the current tqdm bar, or None.
@@ -110,7 +110,7 @@ class ProgressBar(BaseLogger):
             engine: any engine.
             metric_names: which of its metrics to show; a list, or "all".
             output_transform: selects what else to show from ``engine.state.output``.
-            event_name: the event that moves the bar; with or without a filter.
+            event_name: the event that advances the bar, with or without a filter.
             closing_event_name: the event that closes the bar.
             state_attributes: attributes of the state to show.
 
@@ -146,7 +146,7 @@ class ProgressBar(BaseLogger):
 
     def _make_bar(self, total: int | None, initial: int, desc: str) -> Any:
         has_options = bool(self.tqdm_kwargs.keys() - {"desc"}) or (
-            self.bar_format not in (_BAR_FORMAT, "", None)  # tqdm takes the empty format for none
+            self.bar_format not in (_BAR_FORMAT, "", None)  # tqdm ignores an empty format
         )
         if has_options or self._is_notebook or _is_terminal(sys.stderr):
             return self._tqdm(
@@ -233,7 +233,7 @@ class _Display(BaseOutputHandler):
 
     def _chosen_outputs(self, engine: Engine[Any, Any]) -> Mapping[Any, Any]:
         if self._is_closing and engine.state.output is None:
-            return {}  # the last iteration was skipped: the previous values stay
+            return {}  # the last iteration was skipped, so the previous values remain
         return super()._chosen_outputs(engine)
 
     def _total(self, engine: Engine[Any, Any]) -> int | None:

@@ -70,11 +70,11 @@ class Tracker(Protocol):
 
     Optional methods: ``params(values)``, ``image(name, image, step)``, ``figure(name, figure,
     step)`` and ``artifact(path)``, see :class:`TrackerLogger`; ``state_dict`` and
-    ``load_state_dict`` for what a resumed run needs; and ``elsewhere(folder)``, which returns a
-    tracker for a dry run that writes to the folder only. Optional attributes: ``separator`` joins
-    the parts of names ("/" by default); ``takes_text = True`` accepts strings as scalars;
-    ``client`` is the object in which the logger looks up attributes that it lacks; and ``errors``
-    are exceptions that mean, like ``OSError``, that values cannot be written.
+    ``load_state_dict`` for the state that a resumed run needs; and ``elsewhere(folder)``, which
+    returns a tracker for a dry run that writes only to the folder. Optional attributes:
+    ``separator`` joins the parts of names ("/" by default); ``takes_text = True`` accepts strings
+    as scalars; ``client`` is the object in which the logger looks up attributes that it lacks; and
+    ``errors`` are exceptions that mean, like ``OSError``, that values cannot be written.
     """
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
@@ -90,14 +90,14 @@ class Tracker(Protocol):
 class TrackerLogger(BaseLogger):
     """Logger that writes to a :class:`Tracker`.
 
-    Scalars on an accelerator are copied asynchronously and handed to the tracker in order, so that
-    logging never waits for a step. Values that cannot be written, because a disk is full or a
-    connection fails (``OSError``), are dropped: training continues, with a warning once a minute
-    and at the end.
+    Scalars on an accelerator are copied asynchronously and passed to the tracker in order, so that
+    logging never waits for a step. Values that cannot be written, because the disk is full or a
+    connection fails (``OSError``), are dropped: training continues, and a warning is logged once a
+    minute and at the end.
 
     Attributes that the logger lacks are looked up in the client of the tracker, if it has one.
-    Values logged before are handed over first, so that what a program writes with the client comes
-    after what its handlers logged earlier.
+    Queued values are passed to the tracker first, so that values written with the client come
+    after those that handlers logged earlier.
 
     Args:
         tracker: the destination.
@@ -109,14 +109,14 @@ class TrackerLogger(BaseLogger):
         TypeError: ``tracker`` lacks a required method.
 
     State:
-        The state of the tracker, if it has one. A tracker uses it to cut off values logged after
-        the checkpoint.
+        The state of the tracker, if it has one. A tracker uses it to drop values that were logged
+        after the checkpoint.
     """
 
     _handler_classes: ClassVar[tuple[type[BaseOutputHandler], type[BaseOptimizerParamsHandler]]]
     """Classes of the handlers that ``attach_output_handler`` and ``attach_opt_params_handler`` attach.
 
-    Each module sets them at its end: the handlers need the class of the logger.
+    Each module sets them at its end, because the handlers refer to the class of the logger.
     """
 
     def __init__(self, tracker: Tracker) -> None:
@@ -136,7 +136,7 @@ class TrackerLogger(BaseLogger):
         self._close_tracker = weakref.finalize(self, _close, self._own_tracker, self._errors)
 
     def log(self, values: Mapping[str, Scalar] | Iterable[tuple[Path, Scalar]], step: int) -> None:
-        """Logs values, as soon as they are on the host.
+        """Logs values when they have been copied to the host.
 
         Args:
             values: numbers, strings or tensors of at most one dimension, by name; or pairs of a
@@ -155,7 +155,7 @@ class TrackerLogger(BaseLogger):
     def image(self, name: str, image: Tensor, step: int) -> None:
         """Logs an image, if the tracker supports it.
 
-        Its shape is (C, H, W); values are floating point in [0, 1] or uint8.
+        The image has shape (C, H, W), and floating-point values in [0, 1] or uint8 values.
         """
         self._call("image", name, image, step)
 
@@ -172,7 +172,7 @@ class TrackerLogger(BaseLogger):
         self._call("artifact", path)
 
     def flush(self) -> None:
-        """Hands all queued values to the tracker, and flushes it; waits for their copies."""
+        """Waits for all queued values, passes them to the tracker, and flushes it."""
         self._hand_over()
         flush = getattr(self.tracker, "flush", None)
         if flush is not None:
@@ -183,7 +183,7 @@ class TrackerLogger(BaseLogger):
             self._send(*ready)
 
     def _client(self) -> Any:
-        """Returns the client of the tracker, which has got all values logged so far."""
+        """Returns the client of the tracker, after passing to it all values logged so far."""
         self._hand_over()
         return self.tracker.client  # type: ignore[attr-defined]
 
@@ -193,7 +193,7 @@ class TrackerLogger(BaseLogger):
         return getattr(self._client(), attr)
 
     def close(self) -> None:
-        """Flushes, and closes the tracker. The next use reopens it."""
+        """Flushes and closes the tracker. The next use reopens it."""
         self._hand_over()
         self._close_tracker()
 
@@ -253,7 +253,7 @@ class TrackerLogger(BaseLogger):
         self._guarded(function, *args)
 
     def _guarded(self, function: Callable[..., Any], *args: Any) -> None:
-        """Calls a method of the tracker; counts errors of writing instead of raising them."""
+        """Calls a method of the tracker; counts write errors instead of raising them."""
         try:
             function(*args)
         except _errors_of(self.tracker) as error:
@@ -287,7 +287,7 @@ class _WriteErrors:
         self._throttle = clock.Throttle(_WARN_EVERY_S)
 
     def add(self, error: Exception) -> None:
-        """Counts an error. Warns if the last warning is at least a minute ago."""
+        """Counts an error. Warns if the last warning was at least a minute ago."""
         self.last = error
         self._count += 1
         if self._throttle.is_due():
@@ -335,8 +335,8 @@ class _OfLogger:
         return logger
 
 
-# What the handlers of all trackers do. Those of one tracker say only the class of its logger and, if
-# Ignite gives it other names, how a name is made.
+# The common part of the handlers of all trackers. The subclasses for one tracker set the class of its
+# logger and, where Ignite uses other names, the format of the names.
 
 
 class _LogsOutput(_OfLogger):
@@ -400,7 +400,7 @@ class _LogsDistributions(_OfLogger):
 
 
 def _tensors(parameters: Iterable[tuple[str, Tensor]], what: str) -> Iterator[tuple[str, Tensor]]:
-    """Yields the parameters, or those of their gradients that exist."""
+    """Yields the parameters, or the gradients of those that have one."""
     for name, parameter in parameters:
         tensor = parameter.detach() if what == "weights" else parameter.grad
         if tensor is not None:

@@ -24,12 +24,12 @@ class TrackioLogger(trackers.TrackerLogger):
     """Logs to a run of Trackio: to its local database, a server (``server_url=``) or a Space.
 
     Other attributes are looked up in Trackio's run object: ``logger.log_artifact(path)``,
-    ``logger.alert("diverges")``. A server that cannot be reached does not stop training: Trackio
-    keeps the values on the disk, and sends them when it is used again.
+    ``logger.alert("diverges")``. Training continues if the server cannot be reached: Trackio keeps
+    the values on disk, and sends them when it is used again.
 
-    After ``trainer.run(..., resume="latest")``, the Trackio run of the checkpoint is continued. In
-    the local database, no step is missing or there twice; on a server or a Space, values that were
-    logged after the checkpoint stay, beside those of the resumed run.
+    ``trainer.run(..., resume="latest")`` continues the Trackio run of the checkpoint. The local
+    database contains each step once; on a server or a Space, values that were logged after the
+    checkpoint remain in addition to those of the resumed run.
 
     Args:
         project: the name of the project.
@@ -106,8 +106,8 @@ class _Run(ClientRun):
     def params(self, values: Mapping[str, Any]) -> None:
         if not self._is_empty:
             warnings.warn(
-                "Trackio stores hyperparameters together with the first values: log them before, "
-                f"but given {list(values)} later. They are not stored",
+                "Hyperparameters for Trackio should be logged before the first values, "
+                f"but given {list(values)} after them: they are not stored",
                 stacklevel=5,
             )
         self.client.config.update(values)

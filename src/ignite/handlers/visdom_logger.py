@@ -54,27 +54,26 @@ class VisdomLogger(trackers.TrackerLogger):
     for them. ``logger.vis`` is Visdom's client, for windows of your own; values logged before are
     sent first.
 
-    After ``trainer.run(..., resume="latest")``, the windows of the checkpoint are continued; steps
-    that the earlier process drew after the checkpoint are not drawn again, and values that it had
-    queued are drawn.
+    ``trainer.run(..., resume="latest")`` continues the windows of the checkpoint. Steps that the
+    earlier process drew after the checkpoint are not drawn again; values that were still queued at
+    the checkpoint are drawn.
 
-    Visdom is distributed as source that needs an old setuptools to build: ``PIP_BUILD_CONSTRAINT=c
-    pip install visdom``, where the file ``c`` has the line ``setuptools<81``. The page of its
-    server needs ``tornado<6.6``.
+    Visdom is distributed as source and needs an old setuptools to build: run
+    ``PIP_BUILD_CONSTRAINT=c pip install visdom``, where the file ``c`` has the line
+    ``setuptools<81``. The web page of the server needs ``tornado<6.6``.
 
     Args:
         server: the URL; by default ``VISDOM_SERVER_URL`` of the environment, or localhost.
         port: the port; by default ``VISDOM_PORT`` of the environment, or 8097.
-        num_workers: 0 to send values in the calling thread instead, which then waits for the
-            server.
+        num_workers: 0 to send values from the calling thread, which then waits for the server.
         raise_exceptions: whether to raise an error if the server cannot be reached at the start;
-            otherwise a warning is issued, and training continues. Passed to ``Visdom``, too.
+            otherwise, a warning is issued, and training continues. Also passed to ``Visdom``.
         **kwargs: further arguments of ``visdom.Visdom``, such as ``env``; or ``offline=True`` with
             ``log_to_filename``, a file for ``Visdom.replay_log``. The defaults of ``username`` and
             ``password`` are ``VISDOM_USERNAME`` and ``VISDOM_PASSWORD`` of the environment.
 
     Attributes:
-        vis: Visdom's client, with all values logged so far sent to the server if it is up.
+        vis: Visdom's client. Accessing it sends the queued values first, unless the server is down.
 
     Raises:
         ModuleNotFoundError: visdom is not installed.
@@ -125,7 +124,7 @@ class VisdomLogger(trackers.TrackerLogger):
 
 def _client_class(visdom: Any) -> Any:
     class Client(visdom.Visdom):  # type: ignore[misc]
-        """Visdom's client, which does not wait for a server without end, nor print tracebacks."""
+        """Visdom's client with a time-out, and without printed tracebacks."""
 
         is_ours = False
 
@@ -183,7 +182,7 @@ class _Windows:
         self.reopen()
 
     def reopen(self) -> None:
-        """Starts sending again."""
+        """Resumes sending."""
         self._is_open = True
         self._outbox: Outbox | None = None
         if self._in_background:
@@ -220,7 +219,7 @@ class _Windows:
             self._outbox.put((self._save, (), {}))
             self._outbox.wait()
         else:
-            with suppress(OSError):  # of a server that is down, where values could not be sent
+            with suppress(OSError):  # the server is down
                 self._save()
 
     def close(self) -> None:
@@ -265,7 +264,7 @@ class _Windows:
     def _send(self, items: list[tuple[Callable[..., Any], tuple[Any, ...], Any]]) -> None:
         for function, args, kwargs in items:
             function(*args, **kwargs)
-        with suppress(OSError):  # not saved yet: the next time
+        with suppress(OSError):  # if saving fails, the next call saves
             self._save_if_cheap()
 
     def _draw(self, number: int, name: str, value: float, step: int) -> None:
@@ -295,7 +294,7 @@ class _Windows:
         }
         self._is_saved = False
         window = self._window(name)
-        # With "append", the server creates the window if need be, but not when a file is replayed.
+        # With "append", the server creates a missing window, but not when a file is replayed.
         update = None if is_new and self.client.offline else "append"
         answer = self._sender.line(
             X=[step], Y=[value], update=update, opts=opts, name=name, **window
@@ -312,7 +311,7 @@ class _Windows:
         return [int(x) for line in lines for x in line["x"] if x is not None]
 
     def _save_if_cheap(self) -> None:
-        """Has the server write the environment, in at most about a twentieth of the time."""
+        """Makes the server save the environment, if that takes at most about 5 % of the time."""
         if clock.now() >= self._next_save:
             start = clock.now()
             self._save()
@@ -329,7 +328,7 @@ def _is_refused(error: Exception) -> bool:
 
 
 def _logged_in(path: str, prefix: str) -> Iterator[tuple[str, int]]:
-    """Yields names and steps of the windows with a prefix, in the file of an offline client."""
+    """Yields the names and steps of windows with a prefix, from the file of an offline client."""
     with Path(path).open(encoding="utf-8") if Path(path).exists() else io.StringIO() as file:
         for line in file:
             try:
@@ -355,7 +354,7 @@ class _ShowsLegend:
         super().__call__(engine, logger, event_name)  # type: ignore[misc]
 
     def _start(self) -> str:
-        """Returns how the names of its windows begin, after the tag."""
+        """Returns the start of the names of its windows, after the tag."""
         return ""
 
 

@@ -22,8 +22,8 @@ from ignite.handlers.utils import global_step_from_engine
 
 __all__ = ["OptimizerParamsHandler", "OutputHandler", "WandBLogger", "global_step_from_engine"]
 
-# Unless the user sets them. By default, a server that does not answer blocks the start of the
-# program for minutes, and its end for good.
+# Defaults that the user can override. With those of W&B, a server that does not respond blocks the
+# start of the program for minutes, and its end forever.
 _LIMITS_S = {"init_timeout": 60.0, "finish_timeout": 600.0}
 
 
@@ -31,15 +31,15 @@ class WandBLogger(trackers.TrackerLogger):
     """Logs to a run of W&B, online or offline (``mode="offline"``).
 
     Other attributes are looked up in ``wandb``: ``logger.config.update({...})``, ``logger.run``.
-    All values of a step should be logged before those of the next step: W&B drops values of earlier
-    steps. If the server cannot be reached when the run starts, the run is offline, with a warning;
-    ``wandb sync`` uploads it later. Later outages, or the death of W&B's background process, do not
-    stop training; at the end, the run waits up to 10 minutes for the server
+    Log all values of a step before those of the next step, because W&B drops values of earlier
+    steps. If the server cannot be reached when the run starts, a warning is issued, and the run is
+    offline; ``wandb sync`` uploads it later. Training continues if the server goes down later, or
+    W&B's background process dies. At the end, the run waits up to 10 minutes for the server
     (``settings={"finish_timeout": ...}``, in seconds).
 
-    After ``trainer.run(..., resume="latest")``, the W&B run of the checkpoint is continued; steps
-    that the earlier process logged after the checkpoint are not logged again. The run that was
-    started in the meantime stays empty; to have none, pass ``id=`` and ``resume="allow"``.
+    ``trainer.run(..., resume="latest")`` continues the W&B run of the checkpoint. Steps that the
+    earlier process logged after the checkpoint are not logged again. The run that the new process
+    has started stays empty; pass ``id=`` and ``resume="allow"`` to avoid it.
 
     Args:
         *args: arguments of ``wandb.init``.
@@ -66,11 +66,11 @@ class WandBLogger(trackers.TrackerLogger):
         super().__init__(_Run(wandb, args, kwargs, init))
 
     def log(self, *args: Any, **kwargs: Any) -> None:
-        """Logs a dictionary as ``wandb.log`` does, or pairs of a path and a value at a step.
+        """Logs a dictionary like ``wandb.log``, or pairs of a path and a value at a step.
 
         Args:
-            *args: arguments of ``wandb.log``, or of :meth:`TrackerLogger.log`.
-            **kwargs: likewise.
+            *args: positional arguments of ``wandb.log``, or of :meth:`TrackerLogger.log`.
+            **kwargs: keyword arguments of the same function.
         """
         if "data" in kwargs or (args and isinstance(args[0], Mapping)):
             self._client().log(*args, **kwargs)
@@ -110,20 +110,20 @@ class _Run:
                 reason = " ".join(str(error).split())
         if reason is not None:
             warnings.warn(
-                "Cannot reach the W&B server, the run is offline; `wandb sync` uploads it later "
+                "Cannot reach the W&B server: the run is offline; `wandb sync` uploads it later "
                 f"({reason})",
                 stacklevel=6,
             )
             self.client.init(*args, **{**kwargs, "mode": "offline"})
         run = self.client.run
         if run is not None and run.offline:
-            # W&B keeps up to a block of its file in memory, which is lost if the process is killed.
+            # W&B buffers up to a block of its file in memory, which is lost if the process is killed.
             self._journal = Journal(_folder_of(run), run.id)
 
     def _limited(self, given: Any) -> Any:
-        """Returns settings of the user with limits on how long to wait for the server.
+        """Adds limits on the wait for the server to the user's settings.
 
-        Settings, not environment variables: W&B reads those once in a process.
+        They cannot be environment variables, because W&B reads these only once per process.
         """
         environment = self.client.setup().settings.model_fields_set
         limits = {
@@ -137,7 +137,7 @@ class _Run:
         return given.model_copy(update=unset)
 
     def _why_unreachable(self, kwargs: Mapping[str, Any]) -> str | None:
-        """Returns why the server of a run that would be online cannot be reached."""
+        """Returns the reason why the server of an online run cannot be reached."""
         settings = self.client.setup().settings.model_copy()
         given = kwargs["settings"]
         given = given if isinstance(given, Mapping) else given.model_dump(exclude_unset=True)
@@ -147,14 +147,16 @@ class _Run:
         return why_unreachable(given.get("base_url") or settings.base_url)
 
     def reopen(self) -> None:
-        """Continues the run that was finished."""
+        """Reopens the run after it was finished."""
         if self._is_ours and self.client.run is None:
             self._continue(self._id)
 
     def scalars(self, values: Mapping[str, Any], step: int) -> None:
         self._last_step = max(step, self._last_step)
         new = self._logged.new(plain(values), step)
-        if self._journal is not None:  # first: the client fails if its background process has died
+        if (
+            self._journal is not None
+        ):  # first, because the client may fail with its background process
             self._journal.add(new, step)
         self._log(new, step)
 
@@ -215,7 +217,7 @@ class _Run:
         self._id = run_id
 
     def _restore(self, folders: list[Path], last_step: int) -> None:
-        """Logs again what W&B had only in memory when earlier processes were killed."""
+        """Logs again the values that W&B had only in memory when earlier processes were killed."""
         for path in (file for folder in folders for file in folder.glob("run-*.wandb")):
             self._logged.note_all(max(_steps_of(path), default=-1))
         rows: dict[int, dict[str, Any]] = {}
@@ -227,14 +229,14 @@ class _Run:
 
 
 def _errors_of_service() -> tuple[type[Exception], ...]:
-    """Returns what W&B raises if its background process has died, for lack of memory for example."""
+    """Returns the errors that W&B raises if its background process has died, for example out of memory."""
     mailbox = import_optional("wandb.sdk.mailbox", extra="wandb")
     names = ("HandleAbandonedError", "MailboxClosedError")
     return tuple(getattr(mailbox, name) for name in names if hasattr(mailbox, name))
 
 
 def _folder_of(run: Any) -> Path:
-    """Returns the folder of the files of a run."""
+    """Returns the folder with the files of a run."""
     return Path(run.settings.sync_file).parent
 
 

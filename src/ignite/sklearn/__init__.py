@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn that train a PyTorch model with a :class:`~ignite.learner.Learner`; extra ``sklearn``."""
+"""scikit-learn estimators that train a PyTorch model with a :class:`~ignite.learner.Learner`; extra ``sklearn``."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What a classifier and a regressor share: parameters, checks of the data, and training."""
+"""Base class of the estimators: their parameters, data validation, and training."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _OF_LEARNER = (
 
 
 class Targets:
-    """Targets as the model is trained on them.
+    """Targets in the form that the model is trained on.
 
     Args:
         y: numbers, class indices, or zeros and ones, shape (N,) or (N, L).
         num_outputs: number of outputs of the model.
-        fitted: attributes that the estimator gets from them.
+        fitted: fitted attributes of the estimator, by name.
     """
 
     def __init__(self, y: Any, num_outputs: int, fitted: Mapping[str, Any]) -> None:
@@ -52,7 +52,7 @@ class Targets:
 
 
 class LearnerEstimator(BaseEstimator):  # type: ignore[misc] # of untyped scikit-learn
-    """Base of the estimators; see :class:`ignite.sklearn.Regressor` for the parameters."""
+    """Base class of the estimators; see :class:`ignite.sklearn.Regressor` for the parameters."""
 
     learner_: Learner
     _random: Any
@@ -130,18 +130,18 @@ class LearnerEstimator(BaseEstimator):  # type: ignore[misc] # of untyped scikit
 
     @abstractmethod
     def _targets(self, y: Any, classes: Any, is_new: bool) -> Targets:
-        """Checks targets and converts them to what the model is trained on."""
+        """Checks targets and converts them to the form that the model is trained on."""
 
     @abstractmethod
     def _learner_options(self, targets: Targets) -> dict[str, Any]:
         """Returns the loss and further arguments of the learner."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Trains the model from the start, or further with ``warm_start``.
+        """Trains a new model, or with ``warm_start`` continues training the current one.
 
         Args:
             X: samples, shape (N, F) or (N, ...): an array, a data frame of numbers, or a sparse
-                matrix, of which one batch at a time is made dense.
+                matrix, which is converted to a dense one batch by batch.
             y: targets, shape (N,) or (N, L).
             sample_weight: weight of each sample in the loss, shape (N,).
 
@@ -149,7 +149,7 @@ class LearnerEstimator(BaseEstimator):  # type: ignore[misc] # of untyped scikit
             The estimator, with ``learner_``, ``history_`` and ``n_features_in_``.
 
         Raises:
-            ValueError: the data do not fit each other, the parameters, or the earlier data.
+            ValueError: the data are inconsistent with each other, the parameters, or earlier data.
             TypeError: a parameter has the wrong type.
         """
         is_new = not (self.warm_start and hasattr(self, "learner_"))
@@ -158,10 +158,10 @@ class LearnerEstimator(BaseEstimator):  # type: ignore[misc] # of untyped scikit
     def _train(
         self, X: Any, y: Any, sample_weight: Any, *, is_new: bool, epochs: int, classes: Any = None
     ) -> Self:
-        """Trains a new model, or the present one further.
+        """Trains a new model, or continues training the current one.
 
-        A fit that is refused leaves the estimator as it was; one that is interrupted leaves what
-        has been learnt.
+        If the arguments are refused, the estimator is unchanged. If training is interrupted, the
+        estimator keeps the weights trained so far.
         """
         before = dict(self.__dict__)
         learner = None if is_new else self.learner_
@@ -199,7 +199,7 @@ class LearnerEstimator(BaseEstimator):  # type: ignore[misc] # of untyped scikit
         return Learner(model, **self._learner_options(targets), **options)
 
     def _valid_data(self, targets: Targets, model: nn.Module) -> Any:
-        """Returns the data to validate on, with targets converted like those to train on."""
+        """Returns the validation data, with targets converted like those of the training data."""
         if not isinstance(self.valid, tuple | list):
             return self.valid
         if len(self.valid) not in (2, 3):
@@ -223,7 +223,7 @@ class LearnerEstimator(BaseEstimator):  # type: ignore[misc] # of untyped scikit
         if not isinstance(out, Tensor):
             raise TypeError(
                 f"The model's output should be one tensor, but is a {type(out).__name__}: use "
-                "learner_.predict for several"
+                "learner_.predict for models with several outputs"
             )
         return out.to(torch.float64) if out.is_floating_point() else out
 
@@ -238,9 +238,9 @@ _PREDICTED_TOGETHER = 1024
 
 
 def _data_of(X: Any, model: nn.Module, y: Any = None, weight: Any = None) -> Any:
-    """Returns data for a learner; a sparse matrix as a dataset of its rows.
+    """Returns data for a learner; a sparse matrix becomes a dataset of its rows.
 
-    Integers are codes for a model with an embedding, and numbers for all others.
+    Integers are kept for a model with an embedding, and converted to floats for all others.
     """
     others = [part for part in (y, weight) if part is not None]
     if not hasattr(X, "toarray"):
@@ -255,13 +255,13 @@ def _data_of(X: Any, model: nn.Module, y: Any = None, weight: Any = None) -> Any
 
 
 def _checked_weight(weight: Any, num_samples: int) -> Any:
-    """Returns weights of samples, float32 of shape (N,); one number is for all of them."""
+    """Returns the weights of samples, float32 of shape (N,); a single number is used for all."""
     weight = np.asarray(weight, dtype=np.float32)
     if weight.ndim == 0:
         weight = np.full(num_samples, weight)
     if weight.shape != (num_samples,):
         raise ValueError(
-            f"sample_weight should have shape ({num_samples},), one for each sample, but given "
+            f"sample_weight should have shape ({num_samples},), a weight per sample, but given "
             f"{weight.shape}"
         )
     if not (np.isfinite(weight) & (weight >= 0)).all():
@@ -273,7 +273,7 @@ def _checked_weight(weight: Any, num_samples: int) -> Any:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seeds all random generators for the block, and restores them afterwards."""
+    """Seeds all random generators inside the block, and restores their states on exit."""
     before = capture_random_state()
     manual_seed(seed)
     try:

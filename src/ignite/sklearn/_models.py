@@ -1,4 +1,4 @@
-"""Makes the model of an estimator: a default network, a copy of a given one, or what a function returns."""
+"""Creates the model of an estimator: a default network, a copy of a module, or the result of a function."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["make_model", "make_network"]
 
 
 def make_network(in_features: int, out_features: int, hidden: Sequence[int]) -> nn.Sequential:
-    """Makes linear layers with ReLU between them.
+    """Creates linear layers with ReLU between them.
 
     Args:
-        in_features: number of values of a sample, whatever its shape.
+        in_features: number of values of a sample, which is flattened.
         out_features: number of outputs.
         hidden: width of each hidden layer.
 
@@ -49,19 +49,20 @@ def make_model(
     hidden: Sequence[int],
     options: Mapping[str, Any] | None,
 ) -> nn.Module:
-    """Makes a model to train.
+    """Creates a model to train.
 
     Args:
         model: None for the default network; a module, which is copied; or a function or class that
-            makes one, which is called with those of ``in_features`` and ``out_features`` that it
-            takes, and with ``options``.
+            creates one. It is called with ``options``, and with ``in_features`` and
+            ``out_features`` if it has parameters of these names.
         in_features: number of values of a sample.
         out_features: number of outputs.
         hidden: widths of the default network.
         options: further arguments of the function or class.
 
     Raises:
-        TypeError: ``model`` is something else, does not take the arguments, or returns no module.
+        TypeError: ``model`` has another type, does not accept the arguments, or does not return a
+            module.
         ValueError: ``options`` are given without a function or class.
 
     Example:
@@ -70,7 +71,7 @@ def make_model(
     """
     if options and (model is None or isinstance(model, nn.Module)):
         raise ValueError(
-            "model_options should be left out unless model is a function or class that makes a "
+            "model_options should be empty unless model is a function or class that creates a "
             f"module, but given {dict(options)!r}"
         )
     if model is None:
@@ -79,7 +80,7 @@ def make_model(
         return copy.deepcopy(model)
     if not callable(model):
         raise TypeError(
-            "model should be a torch.nn.Module, a function or class that makes one, or None, but "
+            "model should be a torch.nn.Module, a function or class that creates one, or None, but "
             f"given {model!r:.100}"
         )
     sizes = {"in_features": in_features, "out_features": out_features}
@@ -91,7 +92,7 @@ def make_model(
         signature_of(model).bind(**given)
     except TypeError as error:
         raise TypeError(
-            f"model should take in_features and out_features, or nothing, besides model_options, "
+            f"model should accept in_features and out_features, or no arguments, besides model_options, "
             f"but {_name_of(model)}{signature_of(model)} was given {given}: {error}"
         ) from error
     made = model(**given)

@@ -1,4 +1,4 @@
-"""Rows of a sparse matrix as a dataset: only the rows of a batch are made dense."""
+"""A dataset of the rows of a sparse matrix, which converts only the rows of a batch to dense tensors."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ np = import_optional("numpy", extra="sklearn")
 
 
 class SparseRows(Dataset[Any]):
-    """Samples ``(x, ...)``, where x is a row of a sparse matrix as a dense tensor.
+    """Dataset of samples ``(x, ...)``, where x is a row of a sparse matrix as a dense tensor.
 
     Args:
         x: sparse matrix in CSR format, shape (N, F).
-        others: further parts of a sample, each of length N: the target, and a weight.
+        others: further parts of the samples, each of length N, such as targets and weights.
         dtype: dtype of the rows.
 
     Example:
@@ -44,7 +44,7 @@ class SparseRows(Dataset[Any]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[torch.Tensor, ...]]:
-        """Returns several samples: their rows are made dense together."""
+        """Returns several samples, whose rows are converted together."""
         rows = torch.from_numpy(np.asarray(self.x[indices].toarray())).to(self.dtype)
         return [
             (row, *(part[index] for part in self.others))

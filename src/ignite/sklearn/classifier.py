@@ -1,4 +1,4 @@
-"""A classifier for scikit-learn."""
+"""A scikit-learn classifier."""
 
 from __future__ import annotations
 
@@ -27,31 +27,32 @@ _LOSSES_OF_BITS = (
 
 
 class Classifier(ClassifierMixin, LearnerEstimator):  # type: ignore[misc] # of untyped scikit-learn
-    """Predicts a class, or several labels, per sample with a PyTorch model.
+    """Predicts a class per sample, or several labels, with a PyTorch model.
 
-    Targets are labels of any kind, shape (N,), or zeros and ones for several labels, shape (N, L).
-    The model has an output for each class, or, for two classes with the loss "bce_with_logits" or
-    "bce", one output. A fit with the same ``random_state`` gives bit-identical weights on the same
-    machine.
+    Targets are class labels of any type, shape (N,), or multilabel zeros and ones, shape (N, L).
+    The model has one output per class; for two classes with the loss "bce_with_logits" or "bce",
+    it has a single output. Fits with the same ``random_state`` give bit-identical weights on the
+    same machine.
 
     Args:
         class_weight: a dictionary of weights by label, a sequence of weights in the order of
-            ``classes_``, or "balanced", for weights that are inverse to the number of samples.
+            ``classes_``, or "balanced" for weights inversely proportional to class frequencies.
         loss: as for :class:`~ignite.learner.Learner`; None for "cross_entropy", or for
-            "bce_with_logits" with several labels. The outputs of the model are taken to be
+            "bce_with_logits" with multilabel targets. The outputs of the model are interpreted as
             log-probabilities for "nll", probabilities for "bce", and logits for every other loss.
 
         The other parameters are those of :class:`Regressor`.
 
     Attributes:
-        classes_: the labels in the order of the model's outputs; 0, ..., L - 1 for several labels.
+        classes_: the labels in the order of the model's outputs; 0, ..., L - 1 for multilabel
+            targets.
         learner_: the learner; ``learner_.model`` is the model.
         history_: metrics by epoch of the last fit.
         n_features_in_: number of columns of X.
-        feature_names_in_: names of the columns, if X had any.
+        feature_names_in_: names of the columns of X, if it has any.
 
     Raises:
-        In ``fit``: ValueError and TypeError, see there.
+        ValueError, TypeError: in ``fit``, see there.
 
     Example:
         >>> import numpy as np
@@ -112,17 +113,17 @@ class Classifier(ClassifierMixin, LearnerEstimator):  # type: ignore[misc] # of 
         Args:
             X: samples, as for :meth:`fit`.
             y: targets.
-            classes: all labels, if the first call has not all of them.
+            classes: all labels; required if ``y`` of the first call does not contain all of them.
             sample_weight: weight of each sample.
 
         Raises:
-            ValueError: ``y`` has labels that are new since the first call.
+            ValueError: ``y`` has labels that were not known in the first call.
         """
         is_new = not hasattr(self, "learner_")
         return self._train(X, y, sample_weight, is_new=is_new, epochs=1, classes=classes)
 
     def predict(self, X: Any) -> Any:
-        """Returns the label of each sample, shape (N,), or zeros and ones, shape (N, L).
+        """Returns the label of each sample, shape (N,), or multilabel zeros and ones, shape (N, L).
 
         Raises:
             NotFittedError: the estimator is not fitted.
@@ -146,9 +147,9 @@ class Classifier(ClassifierMixin, LearnerEstimator):  # type: ignore[misc] # of 
         return out.softmax(1).numpy()
 
     def decision_function(self, X: Any) -> Any:
-        """Returns the logits: shape (N, C), (N, L) for several labels, or (N,) for two classes.
+        """Returns the logits: shape (N, C), (N, L) for multilabel targets, or (N,) for two classes.
 
-        For two classes, positive values are for ``classes_[1]``.
+        For two classes, positive values mean ``classes_[1]``.
         """
         out = self._class_outputs(X)
         if self.learner_.loss.name == "bce":
@@ -178,7 +179,7 @@ class Classifier(ClassifierMixin, LearnerEstimator):  # type: ignore[misc] # of 
             return self._bits(y, is_new)
         if kind.endswith("multioutput"):
             raise ValueError(
-                "y should be one label for each sample, or zeros and ones for several labels, but "
+                "y should be one label per sample, or zeros and ones for several labels, but "
                 f"given {kind}"
             )
         y = validation.column_or_1d(y, warn=True)
@@ -255,6 +256,6 @@ class Classifier(ClassifierMixin, LearnerEstimator):  # type: ignore[misc] # of 
 
 
 def _counts_bits(loss: Any) -> bool:
-    """Whether a loss compares one probability per class with 0 or 1, given by name or as an object."""
+    """Whether a loss, given by name or as an object, compares each output with 0 or 1."""
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     return name in _LOSSES_OF_BITS

@@ -1,4 +1,4 @@
-"""A regressor for scikit-learn."""
+"""A scikit-learn regressor."""
 
 from __future__ import annotations
 
@@ -16,37 +16,36 @@ RegressorMixin: Any = import_optional("sklearn.base", extra="sklearn").Regressor
 class Regressor(RegressorMixin, LearnerEstimator):  # type: ignore[misc] # of untyped scikit-learn
     """Predicts one or several numbers per sample with a PyTorch model.
 
-    A fit with the same ``random_state`` gives bit-identical weights on the same machine. The
-    random generators of the program are not used, except for a seed from numpy's with
-    ``random_state=None``.
+    Fits with the same ``random_state`` give bit-identical weights on the same machine. Global
+    random generators are not used, except NumPy's for a seed if ``random_state=None``.
 
     Args:
-        model: a ``torch.nn.Module``, which each fit copies; a function or class that makes one,
-            called with those of the arguments ``in_features`` and ``out_features`` that it takes;
-            or None for linear layers with ReLU.
+        model: a ``torch.nn.Module``, which each fit copies; a function or class that creates one,
+            called with ``in_features`` and ``out_features`` if it has parameters of these names; or
+            None for linear layers with ReLU.
         hidden: widths of the hidden layers of the default model.
         model_options: further arguments of the function or class.
         loss: as for :class:`~ignite.learner.Learner`; None for "mse".
-        epochs: number of passes over the data of a fit.
-        valid: data to validate on after each epoch: (X, y), (X, y, sample_weight), or the fraction
-            of the samples to hold out.
-        warm_start: whether a further fit continues to train the same model.
-        random_state: seed of the initial weights, of the order of samples and of dropout: an
-            integer, a ``numpy.random.RandomState``, or None.
+        epochs: number of epochs per fit.
+        valid: validation data, evaluated after each epoch: (X, y), (X, y, sample_weight), or the
+            fraction of the samples to hold out.
+        warm_start: whether another call of ``fit`` continues training the same model.
+        random_state: seed for the initial weights, the order of samples, and dropout: an integer,
+            a ``numpy.random.RandomState``, or None.
         progress: as for :meth:`.Learner.fit`; by default, nothing is shown.
 
-        The other parameters are those of :class:`~ignite.learner.Learner` and its ``fit``.
-        ``run_dir`` is for a single fit: a search would train all its candidates into one folder,
-        which is refused.
+        The other parameters are those of :class:`~ignite.learner.Learner` and its ``fit``. Use
+        ``run_dir`` only for a single fit: in a search, all candidates would share the folder, which
+        is an error.
 
     Attributes:
         learner_: the learner; ``learner_.model`` is the model.
         history_: metrics by epoch of the last fit.
         n_features_in_: number of columns of X.
-        feature_names_in_: names of the columns, if X had any.
+        feature_names_in_: names of the columns of X, if it has any.
 
     Raises:
-        In ``fit``: ValueError and TypeError, see there.
+        ValueError, TypeError: in ``fit``, see there.
 
     Example:
         >>> import numpy as np
@@ -58,7 +57,7 @@ class Regressor(RegressorMixin, LearnerEstimator):  # type: ignore[misc] # of un
     """
 
     _target_shape: tuple[int, ...]
-    """Of one sample: () or (L,)."""
+    """Shape of the target of one sample: () or (L,)."""
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Trains for one epoch, and continues with the same model if there is one.

@@ -33,7 +33,7 @@ _IS_UTF8 = 0x800
 _MAX_DEPTH = 20
 _IS_STORAGE = re.compile(r"data/\d+", re.ASCII).fullmatch  # nearly all entries
 
-# torch.load(mmap=True) requires storages at multiples of this.
+# torch.load(mmap=True) requires that storages start at multiples of this number of bytes.
 _ALIGNMENT = 64
 _PADDING = struct.Struct("<2s H")
 _VERSION, _VERSION_64 = 20, 45  # version of the zip format that a reader has to support

@@ -1,11 +1,12 @@
-"""Objects of well-known classes in states: written as tagged tuples, and read back as what they were.
+"""Converts objects of well-known classes in a state to tagged tuples, and back.
 
 ``torch.load(weights_only=True)`` reads tensors, plain values and containers only. An object of
-another class is written as the tuple ``(TAG, name of its kind, *parts)``, whose parts it reads. A
-tuple of the user's that begins with the tag is written as ``(TAG, "tuple", *items)``.
+another class is saved as the tuple ``(TAG, kind, *parts)``, whose parts can be loaded. A user's
+tuple that begins with the tag is saved as ``(TAG, "tuple", *items)``.
 
-Tuples, because they can be keys and members of sets, and because ``torch.distributed.checkpoint``
-writes a tuple as one value, whereas it would split a dictionary into its entries.
+Tuples are used because they can be dictionary keys and members of sets, and because
+``torch.distributed.checkpoint`` writes a tuple as one value, but splits a dictionary into its
+entries.
 """
 
 import argparse
@@ -35,23 +36,24 @@ from ignite.exceptions import CheckpointError
 logger = logging.getLogger(__name__)
 
 TAG = "ignite:object"
-"""First item of a tuple that stands for an object."""
+"""First item of a tuple that represents an object."""
 TAG_BYTES = TAG.encode()
-"""The tag as it is in a pickle."""
+"""The tag as it occurs in a pickle."""
 
 Parts = tuple[Any, ...]
 
-# dtypes whose memory torch shares; arrays of others are written as bytes. torch has uint16, uint32
-# and uint64, too, but only torch.save writes them.
+# dtypes for which a tensor can share the memory of an array; other arrays are written as bytes.
+# uint16, uint32 and uint64 are left out, although torch has them: only torch.save can write them.
 _SHARED = frozenset("?bBhilqefdFD")
 _NUMBERS = _SHARED | frozenset("HILQ")
-# The dtypes that a file may name: no objects, which would be pointers, and no fields.
+# The dtypes that a file may name. Object dtypes, whose items are pointers, and structured dtypes
+# are excluded.
 _DTYPE = re.compile(r"[<>|=]?([?bBhHiIlLqQefdgFDG]|[biufc]\d{1,2}|[SUVa]\d+|[mM]8?(\[\w+\])?)")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 _FACTORIES = {
     kind.__name__: kind for kind in (bool, bytes, complex, dict, float, int, list, set, str, tuple)
 }
-"""The functions that a written defaultdict may have; a file names nothing else that is called."""
+"""Default factories that a file may name. No other function named in a file is called."""
 _NAMESPACES: dict[str, type] = {
     "types.SimpleNamespace": types.SimpleNamespace,
     "argparse.Namespace": argparse.Namespace,
@@ -60,13 +62,14 @@ _PURE = {False: pathlib.PurePosixPath, True: pathlib.PureWindowsPath}
 
 
 def encode(x: Any, kind: type) -> Parts | None:
-    """Returns the name of the kind of an object and its parts; None if its class is not known.
+    """Returns the kind and the parts of an object; None if its class is not supported.
 
-    Parts are tensors, plain values, containers and objects that can themselves be encoded. The tag
-    is left to the caller.
+    Parts are tensors, plain values, containers and objects that can themselves be encoded. The
+    caller adds the tag.
 
     Raises:
-        TypeError: the class is known, but ``x`` cannot be written. The message is advice.
+        TypeError: the class is supported, but ``x`` cannot be saved. The message says what to
+            save instead.
 
     Example:
         >>> encode(datetime.date(2024, 2, 29), datetime.date)
@@ -104,7 +107,7 @@ def _zone(zone: datetime.tzinfo | None) -> datetime.tzinfo | None:
         return zone
     raise TypeError(
         f"its time zone should be a datetime.timezone or a zoneinfo.ZoneInfo, but is a {type(zone)}: "
-        "give x.astimezone(datetime.timezone.utc)"
+        "save x.astimezone(datetime.timezone.utc) instead"
     )
 
 
@@ -115,7 +118,9 @@ def _encode_timezone(x: datetime.timezone) -> Parts:
 
 def _encode_zone(x: zoneinfo.ZoneInfo) -> Parts:
     if x.key is None or not _ZONE.fullmatch(x.key):
-        raise TypeError("a time zone that was read from a file has no name: give ZoneInfo(name)")
+        raise TypeError(
+            "its time zone should have a key: create it by ZoneInfo(key), not from_file"
+        )
     return ("zoneinfo.ZoneInfo", x.key)
 
 
@@ -125,7 +130,7 @@ def _encode_path(x: pathlib.PurePath, kind: type) -> Parts | None:
         return ("pathlib.PurePath", is_windows, str(x))
     if kind is type(pathlib.Path()):
         return ("pathlib.Path", is_windows, str(x))
-    raise TypeError("give pathlib.Path(x)")
+    raise TypeError("save pathlib.Path(x) instead")
 
 
 def _encode_defaultdict(x: collections.defaultdict[Any, Any]) -> Parts | None:
@@ -148,7 +153,7 @@ def _encode_member(x: enum.Enum, kind: type) -> Parts | None:
         if plain is not None:
             return None  # converted to a plain value
         raise TypeError(
-            "its class should be found by its name in its module, and x be one of its members: give x.value"
+            "its class should be importable by name, and x should be one of its members: save x.value instead"
         )
     return ("enum.Enum", module, kind.__qualname__, x.name, plain)
 
@@ -158,7 +163,7 @@ def _encode_named_tuple(x: tuple[Any, ...], kind: type) -> Parts | None:
         return None
     module = _module_of(kind)
     if _loaded_class(module, kind.__qualname__) is not kind:
-        raise TypeError("its class should be found by its name in its module; or give tuple(x)")
+        raise TypeError("its class should be importable by name; or save tuple(x) instead")
     return ("collections.namedtuple", module, kind.__qualname__, tuple(x))
 
 
@@ -167,12 +172,12 @@ def _is_named_tuple(kind: type) -> bool:
 
 
 def _module_of(kind: type) -> str:
-    # The name of the main module in processes that multiprocessing starts.
+    # multiprocessing names the main module __mp_main__ in the processes that it starts.
     return "__main__" if kind.__module__ == "__mp_main__" else kind.__module__
 
 
 def _loaded_class(module: Any, qualname: Any) -> type | None:
-    """Returns a class by its name, from modules that are loaded. Imports and calls nothing."""
+    """Looks up a class by name in the modules that are already imported. Imports and calls nothing."""
     found: Any = sys.modules.get(module)
     for name in str(qualname).split("."):
         found = found.__dict__.get(name) if isinstance(found, types.ModuleType | type) else None
@@ -181,7 +186,7 @@ def _loaded_class(module: Any, qualname: Any) -> type | None:
 
 def _encode_array(numpy: Any, x: Any) -> Parts:
     if type(x) is not numpy.ndarray:
-        raise TypeError("give numpy.asarray(x), or the arrays that it consists of")
+        raise TypeError("save numpy.asarray(x) instead, or the arrays that it consists of")
     if x.dtype.char == "O":
         return ("numpy.ndarray of objects", x.shape, x.reshape(-1).tolist())
     name = _name_of_dtype(numpy, x.dtype)
@@ -200,7 +205,7 @@ def _encode_array(numpy: Any, x: Any) -> Parts:
 
 def _encode_number(numpy: Any, x: Any) -> Parts | None:
     if type(x) is not x.dtype.type:
-        return None  # a class of the user's
+        return None  # a user-defined subclass
     name, char = _name_of_dtype(numpy, x.dtype), x.dtype.char
     if char == "U":
         return ("numpy.generic", "U", str.__str__(x))
@@ -208,20 +213,22 @@ def _encode_number(numpy: Any, x: Any) -> Parts | None:
         return ("numpy.generic", "S", bytes(memoryview(x)))
     if char in _NUMBERS and x == x:
         return ("numpy.generic", name, x.item())
-    return ("numpy.generic", name, x.tobytes().hex())  # NaNs with their bits
+    return ("numpy.generic", name, x.tobytes().hex())  # preserves the bits of a NaN
 
 
 def _name_of_dtype(numpy: Any, dtype: Any) -> str:
-    """Returns the shortest name of a dtype that is not an equal one of another class."""
+    """Returns the shortest name that identifies a dtype, also among equal ones such as longlong."""
     if dtype.names is not None or dtype.subdtype is not None:
         raise TypeError(
-            "give the fields of a structured array, {name: x[name] for name in x.dtype.names}"
+            "save the fields of the structured array instead, {name: x[name] for name in x.dtype.names}"
         )
     name: str = dtype.str
     if _DTYPE.fullmatch(name) and numpy.dtype(name).char != dtype.char:
         name = (">" if name.startswith(">") else "") + dtype.char  # such as longlong
     if not _DTYPE.fullmatch(name) or numpy.dtype(name) != dtype:
-        raise TypeError(f"dtype {dtype!r} is not one of numpy's own of fixed size: give x.tolist()")
+        raise TypeError(
+            f"its dtype should be one of numpy's own of fixed size, but is {dtype!r}: save x.tolist() instead"
+        )
     return name
 
 
@@ -244,15 +251,15 @@ _ENCODERS: dict[type, Callable[[Any], Parts | None]] = {
 
 
 def decode_objects(state: Any) -> Any:
-    """Turns the tagged tuples in a state into the objects that they stand for.
+    """Replaces the tagged tuples in a state with the objects that they represent.
 
-    ``load`` and ``Checkpoint.load_objects`` call it; call it for what ``torch.load`` returns. A
-    state without tagged tuples is returned as it is, otherwise only containers of objects are
-    copied. Nothing that the state names is imported, and of classes of the user only members of
-    enumerations and named tuples are made, if their module is already loaded.
+    ``load`` and ``Checkpoint.load_objects`` call it; call it on the result of ``torch.load``. A
+    state without tagged tuples is returned unchanged; otherwise, only the containers of objects
+    are copied. Imports nothing. Of user-defined classes, it creates only enum members and named
+    tuples, and only if their module has already been imported.
 
     Raises:
-        CheckpointError: a tuple is damaged or of a newer version, or a class is not loaded.
+        CheckpointError: a tuple is damaged or of a newer version, or a class is not imported.
 
     Example:
         >>> from ignite.storage import plain
@@ -266,7 +273,7 @@ def decode_objects(state: Any) -> Any:
         return state
     try:
         return _Decoder().decode(state)
-    except (RecursionError, TypeError) as error:  # nested too deeply, or keys that are no keys
+    except (RecursionError, TypeError) as error:  # nested too deeply, or keys are not hashable
         raise CheckpointError(f"its objects are damaged: {error}") from error
 
 
@@ -275,7 +282,7 @@ def _is_tagged(x: Any) -> bool:
 
 
 def _has_tag(state: Any) -> bool:
-    """Searches without recursion: a state of a program may be deep, or contain itself."""
+    """Searches without recursion, because a state may be deeply nested or contain itself."""
     pending, seen = [state], set()
     while pending:
         x = pending.pop()
@@ -298,7 +305,7 @@ _CONTAINERS = _MAPPINGS | {list, tuple, set}
 
 
 class _Decoder:
-    """Decodes a state. An object that occurs twice is decoded once, and is one object again."""
+    """Decodes a state. An object that occurs twice is decoded once, so its identity is preserved."""
 
     def __init__(self) -> None:
         self._decoded: dict[int, Any] = {}
@@ -309,7 +316,7 @@ class _Decoder:
             return x
         if id(x) in self._decoded:
             return self._decoded[id(x)]
-        self._decoded[id(x)] = x  # if a state contains itself, this occurrence stays
+        self._decoded[id(x)] = x  # if a container contains itself, the inner one is not replaced
         if kind in _MAPPINGS:
             result = self._decode_mapping(x, kind)
         elif kind is tuple and _is_tagged(x):
@@ -372,7 +379,7 @@ def _decode_zone(key: str) -> zoneinfo.ZoneInfo:
 
 
 def _decode_path(is_windows: bool, text: str) -> pathlib.PurePath:
-    # A path of the other system cannot be one of this system.
+    # A concrete path of another operating system cannot be created, only a pure one.
     is_own = issubclass(type(pathlib.Path()), _PURE[bool(is_windows)])
     return pathlib.Path(text) if is_own else _PURE[bool(is_windows)](text)
 
@@ -385,7 +392,7 @@ def _decode_member(module: str, qualname: str, name: str, plain: Any) -> Any:
     if plain is None:
         raise _missing_class(module, qualname, f"with a member {name}")
     logger.warning(
-        "%s.%s.%s in a checkpoint is loaded as %r, because there is no such class. Import it "
+        "%s.%s.%s in a checkpoint is loaded as %r, because the class is not imported. Import it "
         "before loading", module, qualname, name, plain
     )  # fmt: skip
     return plain
@@ -400,8 +407,8 @@ def _decode_named_tuple(module: str, qualname: str, items: tuple[Any, ...]) -> A
 
 def _missing_class(module: Any, qualname: Any, what: str) -> CheckpointError:
     return CheckpointError(
-        f"it holds an object of {module}.{qualname}, but no such class {what} is loaded: import it "
-        "before loading the file. torch.load(path) reads the file without making objects"
+        f"it holds an object of {module}.{qualname}, but no such class {what} is imported: import "
+        "it before loading the file. torch.load(path) reads the file without creating objects"
     )
 
 
@@ -415,16 +422,21 @@ def _decode_array(name: str, content: Tensor, shape: Any = None, order: str = "C
     memory = content.detach().cpu().numpy()
     if shape is None:
         memory = memory.view(dtype) if memory.dtype == dtype else memory.astype(dtype, casting="no")
-        return memory.copy(order="K")  # with memory of its own, which does not belong to torch
+        return memory.copy(order="K")  # so that the array owns its memory
     if memory.dtype != numpy.uint8 or math.prod(shape) * dtype.itemsize != memory.size:
-        raise ValueError(f"an array of shape {shape} and {dtype} should have as many bytes")
+        raise ValueError(
+            f"an array of shape {shape} and {dtype} should have {math.prod(shape) * dtype.itemsize} "
+            f"bytes, but has {memory.size} items of {memory.dtype}"
+        )
     return numpy.ndarray(shape, dtype, memory.tobytes(), order=order).copy(order="K")
 
 
 def _decode_array_of_objects(shape: Any, items: list[Any]) -> Any:
     numpy = _numpy()
     if math.prod(shape) != len(items):
-        raise ValueError(f"an array of shape {shape} should have as many items")
+        raise ValueError(
+            f"an array of shape {shape} should have {math.prod(shape)} items, but has {len(items)}"
+        )
     array = numpy.empty(len(items), dtype=object)
     for i, item in enumerate(items):
         array[i] = item

@@ -56,9 +56,9 @@ _ORDERED_DICT = _Global("OrderedDict")
 
 
 def check_calls(pickled: bytes, file_size: int, sizes: Mapping[str, int]) -> None:
-    """Refuses a pickle that asks for memory that is not its file's, or would overflow the stack.
+    """Refuses a pickle that asks for memory outside of its file, or would overflow the stack.
 
-    Storages should be as large as their entries in the archive, and tensors should lie in their
+    Storages must be as large as their entries in the archive, and tensors must be inside of their
     storages.
 
     Args:
@@ -73,7 +73,7 @@ def check_calls(pickled: bytes, file_size: int, sizes: Mapping[str, int]) -> Non
 
 
 def check_legacy_calls(file: BinaryIO, file_size: int) -> None:
-    """Like :func:`check_calls`, for files of torch before 1.6, whose storages state their size."""
+    """Like :func:`check_calls`, for files of torch before 1.6, whose pickles contain storage sizes."""
     content, at = file.read(), 0
     for _ in range(5):  # pickles of: magic number, version, system, the state, keys of storages
         at = _Interpreter(content, file_size, at).run()
@@ -109,8 +109,8 @@ _PLAIN_ITEMS = re.compile(rb"(?:G.{8}|[Kh].|M..|[Jj].{4}|[N\x88\x89]){1,2000}+[e
 class _Interpreter:
     """Interprets a pickle to find the arguments of each call.
 
-    On the stack, ``None`` stands for all values that no check needs. ``pickletools`` can list the
-    opcodes, too, but takes three times as long.
+    On the stack, ``None`` represents all values that no check needs. ``pickletools`` could list
+    the opcodes, but takes three times as long.
 
     Args:
         data: the pickle; more bytes may follow.
@@ -270,9 +270,11 @@ class _Interpreter:
         if name in REBUILD_TENSORS:
             _check_tensor(items, has_own_dtype=name == REBUILD_OTHER_DTYPE)
         elif function == _ENCODE:
-            # Python imports the module that a codec's name names.
+            # Python imports the module that has the name of the codec.
             if len(items) != 2 or items[1] not in ("latin1", "latin-1"):
-                raise CheckpointError("it has bytes in another encoding than torch writes, latin1")
+                raise CheckpointError(
+                    "it has bytes in another encoding than latin1, which torch writes"
+                )
         elif name == "bytearray":
             _refuse_unless(all(isinstance(item, str | bytes) for item in items), name)
         elif name.endswith("Tensor") or name in ("UntypedStorage", "TypedStorage"):

@@ -2,8 +2,8 @@
 
 ``torch.save`` calls a Python function for each of the about twenty objects that represent a tensor
 in a pickle. For many small tensors, :func:`write_state` is several times faster: it reduces a
-tensor in one call and writes its bytes without a copy. It supports ordinary tensors on the host
-only; all others are left to ``torch.save``.
+tensor in one call and writes its bytes without a copy. It supports only ordinary tensors on the
+host; ``torch.save`` writes all others.
 """
 
 import codecs
@@ -63,13 +63,13 @@ _STORAGES = {
     torch.uint8: torch.ByteStorage,
 }
 _ADVICE = {
-    f"{torch.Generator.__module__}.Generator": "give its get_state()",
+    f"{torch.Generator.__module__}.Generator": "save its get_state()",
     "torch.nn.parameter.UninitializedParameter": "run a batch through lazy modules before saving them",
     "torch.nn.parameter.UninitializedBuffer": "run a batch through lazy modules before saving them",
 }
 _ADVICE_FOR_OTHERS = (
-    "give tensors, plain numbers and strings; or, if loading it runs no code that you do not know, "
-    "mark its class by torch.serialization.add_safe_globals([type(x)]); or save with "
+    "save tensors, plain numbers and strings instead; or, if unpickling it runs only code that you "
+    "trust, mark its class by torch.serialization.add_safe_globals([type(x)]); or save with "
     "DiskSaver(folder, weights_only=False) and load with weights_only=False"
 )
 
@@ -77,8 +77,8 @@ _ADVICE_FOR_OTHERS = (
 class KeyPath(NamedTuple):
     """The path to a value in a state: its key and the path to its container.
 
-    It is a linked list that is only formatted for error messages, because one is created for each
-    value of a state.
+    A linked list that is formatted only for error messages, because one is created for each value
+    of a state.
 
     Args:
         key: the key or index; for the root, the text at the start of the path.
@@ -113,15 +113,15 @@ class _EmptyBytes(bytes):
 class StateConverter:
     """Checks all values in a state, and converts it to plain containers and values.
 
-    An object that occurs twice in the state is converted once, and is one object in the result.
-    Objects of well-known classes become tagged tuples, see :mod:`ignite.storage._objects`.
+    An object that occurs twice in the state is converted once, and is one object in the result,
+    too. Objects of well-known classes become tagged tuples, see :mod:`ignite.storage._objects`.
 
     Args:
         convert_tensor: returns the replacement of a tensor.
         copies: whether to copy objects of classes that are marked as safe to load.
         weights_only: whether to refuse objects that ``torch.load(weights_only=True)`` would. If
             not, they are kept.
-        keeps_mappings: whether every dictionary becomes a dictionary, not a tagged tuple.
+        keeps_mappings: whether to convert every mapping to a dictionary, never to a tagged tuple.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class StateConverter:
             return x or _EmptyBytes()
         if kind is bytearray:
             if not reads_bytearray():
-                _refuse(x, at, "give bytes(x)")
+                _refuse(x, at, "save bytes(x) instead")
             return bytearray(x) if self._copies else x
         if id(x) in self._converted:
             return self._converted[id(x)][1]
@@ -216,7 +216,7 @@ class StateConverter:
         name, *parts = encoded
         if _are_leaves(parts):
             return (TAG, name, *parts)
-        # Of a part, the user knows the object that it belongs to.
+        # Users do not know the parts, so the message gives the path of the object.
         return (TAG, name, *(self.convert(part, KeyPath("", at, ""), depth + 1) for part in parts))
 
     def _convert_tuple(self, x: tuple[Any, ...], kind: type, at: KeyPath, depth: int) -> Any:
@@ -260,7 +260,7 @@ class StateConverter:
         return self.convert(key, path, depth + 1)
 
     def _check_loadable(self, x: Any, at: KeyPath) -> Any:
-        """Saves and loads an object in memory: the only way to check that all of it can be loaded."""
+        """Saves and loads an object in memory, the only way to check that all of it can be loaded."""
         buffer = io.BytesIO()
         try:
             torch.save(x, buffer)
@@ -271,8 +271,8 @@ class StateConverter:
             # torch's message starts with advice on loading unsafe files; the reason comes after it.
             reason = str(error).partition("WeightsUnpickler error: ")[2] or str(error)
             raise TypeError(
-                f"{at} should be loaded by torch.load(weights_only=True), but given a {_name_of(type(x))} that is not, "
-                f"although it is marked as safe: {reason.splitlines()[0]}"
+                f"{at} should be something that torch.load(weights_only=True) reads, but given a "
+                f"{_name_of(type(x))}, whose class is marked as safe but fails to load: {reason.splitlines()[0]}"
             ) from error
         return copy if self._copies else x
 
@@ -305,20 +305,21 @@ def check_storable(state: Any, path: str = "") -> None:
     layouts; lists, tuples, sets and dictionaries of them; and objects of classes that are marked by
     ``torch.serialization.add_safe_globals``.
 
-    Objects of these classes are accepted, too, and loaded as what they were: arrays, numbers and
-    dtypes of numpy; ``datetime``, ``date``, ``time``, ``timedelta`` and time zones; paths;
-    ``Decimal``, ``Fraction``, ``UUID``, ``range``, ``slice``, ``frozenset``, ``deque``;
-    ``defaultdict`` of a built-in class; ``SimpleNamespace`` and ``argparse.Namespace``; named
-    tuples and members of enumerations whose classes are found by their names.
+    Objects of these classes are accepted, too, and keep their class: NumPy arrays, scalars and
+    dtypes; ``datetime``, ``date``, ``time``, ``timedelta`` and time zones; paths; ``Decimal``,
+    ``Fraction``, ``UUID``, ``range``, ``slice``, ``frozenset``, ``deque``; ``defaultdict`` of a
+    built-in class; ``SimpleNamespace`` and ``argparse.Namespace``; named tuples and enum members
+    whose classes can be imported by name.
 
-    Other subclasses of numbers, strings, lists and dictionaries are converted to these.
+    Instances of other subclasses of numbers, strings, lists and dictionaries are converted to the
+    built-in class.
 
     Args:
         state: the state to save.
         path: the path to ``state`` itself, for the message, such as ``"['model']"``.
 
     Raises:
-        TypeError: a value would be refused. The message gives its path and says what to do.
+        TypeError: a value cannot be loaded safely. The message gives its path and says what to do.
 
     Example:
         >>> check_storable({"epoch": 3, "weight": torch.zeros(2)})
@@ -336,7 +337,7 @@ def plain(state: Any, *, weights_only: bool = True, keeps_mappings: bool = False
         state: the state to save.
         weights_only: whether to refuse objects that could not be loaded safely. If not, they are
             kept.
-        keeps_mappings: whether every dictionary becomes a dictionary, not a tagged tuple.
+        keeps_mappings: whether to convert every mapping to a dictionary, never to a tagged tuple.
 
     Raises:
         TypeError: a value would be refused, see :func:`check_storable`.
@@ -361,7 +362,7 @@ def _check_tensor(tensor: Tensor, at: KeyPath) -> None:
         _refuse(tensor, at)
     if is_mkldnn(tensor):
         raise TypeError(
-            f"{at} should be a tensor with a storage, but given one of mkldnn: give x.to_dense()"
+            f"{at} should be a tensor with a storage, but given one of mkldnn: save x.to_dense() instead"
         )
     if _has_sub_byte_elements(tensor.dtype):
         raise TypeError(
@@ -411,7 +412,7 @@ def _refuse(x: Any, at: KeyPath, advice: str = "") -> NoReturn:
     name = _name_of(type(x))
     if not advice:
         advice = _ADVICE.get(name) or (
-            "give tuple(x)" if isinstance(x, tuple) else _ADVICE_FOR_OTHERS
+            "save tuple(x) instead" if isinstance(x, tuple) else _ADVICE_FOR_OTHERS
         )
     raise TypeError(
         f"{at} should be something that torch.load(weights_only=True) reads, but given a {name}: {advice}"
@@ -423,7 +424,7 @@ def _name_of(kind: type) -> str:
 
 
 def _short(key: Any) -> str:
-    """Formats a key, without calling ``repr`` of classes of users, which may do anything."""
+    """Formats a key without calling the ``repr`` of a user-defined class, which may run any code."""
     text = repr(key) if type(key).__module__ == "builtins" else f"<{_name_of(type(key))}>"
     return text if len(text) <= 60 else f"{text[:57]}..."
 

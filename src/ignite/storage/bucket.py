@@ -27,8 +27,8 @@ class Bucket:
 
     Files appear complete or not at all, as far as the store allows.
 
-    A file is first written and checked in the local folder for temporary files, which has to have
-    space for it. There are no links: only the index names the best and the last checkpoint.
+    A file is first written and checked in the local folder for temporary files, which needs enough
+    free space. There are no links; the index names the best and the last checkpoint.
 
     Args:
         url: such as ``s3://bucket/run``, or ``memory://run`` for tests.
@@ -95,7 +95,7 @@ class Bucket:
             raise
 
     def _discard(self, path: str, num_bytes: int) -> None:
-        """Tries to remove an incomplete upload, because some clients complete interrupted uploads."""
+        """Tries to remove an incomplete upload, which some clients would complete when they close."""
         try:
             self._fs.invalidate_cache()
             if is_temporary(path.rpartition("/")[2]) or self._fs.info(path)["size"] != num_bytes:

@@ -29,7 +29,7 @@ Write = Callable[[BinaryIO], object]
 """Writes the content to a file that is open for writing, reading and seeking."""
 
 Check = Callable[[Path], object]
-"""Checks the file before it gets its name; raises if the file is damaged."""
+"""Checks the temporary file before it is renamed; raises if the file is damaged."""
 
 
 class Written(NamedTuple):
@@ -50,23 +50,23 @@ def commit(
 ) -> Written:
     """Writes a file atomically: at any time, ``name`` is the complete new file or the previous one.
 
-    A temporary file in the same folder is written, synced to disk and checked. Then it is renamed,
-    and the folder is synced. When this function returns, the file survives a power cut. If only the
-    sync of the folder fails, the error is raised, and the new file is complete but may not survive
-    a power cut.
+    Writes a temporary file in the same folder, syncs it to disk and checks it. Then renames the
+    file and syncs the folder. When this function returns, the file survives a power failure. If
+    only syncing the folder fails, the error is raised, and the new file is complete but may not
+    survive a power failure.
 
     Args:
         directory: the folder.
         name: a plain file name; a symbolic link of this name is replaced, not followed.
         write: called with the open file. The user's umask determines the permissions.
         check: called with the path of the written file; raises if the file is damaged.
-        atomic: if False, the file is written under its own name: it is incomplete while it is
-            written, and removed if that fails.
+        atomic: if False, the file is written under its final name. It is incomplete during the
+            write, and is removed if the write fails.
 
     Raises:
-        ValueError: the name is not plain.
-        OSError: the file could not be written; if the disk is full, the message says how much is
-            free.
+        ValueError: ``name`` is not a plain file name.
+        OSError: the file could not be written; if the disk is full, the message gives the free
+            space.
         Exception: whatever ``write`` and ``check`` raise. When an atomic write fails, the temporary
             file is removed, and an existing file of this name is unchanged.
 
@@ -120,12 +120,12 @@ def sweep(directory: Path) -> list[str]:
 
 
 class _File(io.RawIOBase):
-    """A buffered file for writing, which raises its first error again in all later writes.
+    """A buffered file for writing. After the first error, every write raises it again.
 
-    torch replaces the error of a file by an error about positions. And if one write failed and
-    later ones did not, there would be a hole in the file.
+    ``torch.save`` replaces the error of a file with an error about file positions. And if later
+    writes succeeded after a failed one, the file would have a hole.
 
-    Small writes are collected and written together: torch makes seven of them for each tensor.
+    Small writes are buffered and written together, because torch makes seven for each tensor.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -135,7 +135,7 @@ class _File(io.RawIOBase):
         self.error: OSError | None = None
         self.size_bytes = 0
         self.crc32: int | None = 0
-        """Checksum of what was written; None if it was not written sequentially."""
+        """Checksum of the written bytes; None if they were not written sequentially."""
 
     def write(self, data: Any) -> int:
         if self.error is not None:

@@ -1,4 +1,4 @@
-"""Saves and loads weights as safetensors, a format without code that other programs read."""
+"""Saves and loads weights as safetensors, a portable format that contains no code."""
 
 import ctypes
 import itertools
@@ -47,8 +47,8 @@ def save_weights(
         place: where to write the file.
         name: a plain file name, by convention with the suffix ``.safetensors``.
         weights: tensors by name, such as the result of ``state_of(model)``; on any device.
-        step: step of the training, for the file's metadata.
-        text: any text that belongs to the weights, see :func:`read_text`.
+        step: training step, for the file's metadata.
+        text: any text to store with the weights, see :func:`read_text`.
 
     Raises:
         ModuleNotFoundError: safetensors is not installed.
@@ -71,7 +71,7 @@ def save_weights(
     for key, tensor in tensors.items():
         if supported is not None and tensor.dtype not in supported:
             raise TypeError(
-                f"weights[{key!r}] should have a dtype that safetensors has, but given {tensor.dtype}"
+                f"weights[{key!r}] should have a dtype that safetensors supports, but given {tensor.dtype}"
             )
     metadata = {
         "aliases": json.dumps(aliases),
@@ -90,10 +90,10 @@ def save_weights(
 
 
 def load_weights(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """Reads a safetensors file, and verifies the checksums that :func:`save_weights` has written.
+    """Reads a safetensors file and verifies the checksums written by :func:`save_weights`.
 
     Args:
-        path: the file. Files of other programs have no checksums; for these, a warning is logged.
+        path: the file. A file of another program has no checksums, and a warning is logged.
         device: device of the returned tensors.
 
     Raises:
@@ -214,7 +214,7 @@ def _check_disjoint(extents: list[tuple[str, int, int, str]]) -> None:
     for (device, _, end, key), (next_device, start, _, next_key) in itertools.pairwise(extents):
         if device == next_device and start < end:
             raise ValueError(
-                f"weights should share memory wholly or not at all, but given {key!r} and {next_key!r}, which share "
+                f"weights should share all of their memory or none, but given {key!r} and {next_key!r}, which share "
                 "a part of it: clone() one of them"
             )
 
@@ -224,7 +224,7 @@ def _crc32(key: str, tensor: Tensor) -> int:
     checksum = zlib.crc32(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
     if tensor.numel() == 0:
         return checksum
-    # Through ctypes: torch tensors offer no buffer without numpy, which may not be installed.
+    # ctypes is used because a tensor provides a buffer only through numpy, which may be missing.
     return zlib.crc32((ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr()), checksum)
 
 

@@ -1,6 +1,6 @@
 """``index.json``: a list of the checkpoints in a folder, for people and tools.
 
-It is built from the checkpoints, and nothing requires it.
+The index is derived from the checkpoints, and loading does not depend on it.
 """
 
 import json
@@ -35,9 +35,9 @@ class Index(NamedTuple):
 
 
 def write_index(place: Place, rows: Sequence[Row]) -> Index:
-    """Writes ``index.json``, and points ``best.pt`` and ``last.pt`` to their checkpoints.
+    """Writes ``index.json`` and updates the links ``best.pt`` and ``last.pt``.
 
-    Rows whose files do not exist are left out.
+    Rows whose files do not exist are omitted.
 
     Raises:
         OSError: the index could not be written.
@@ -96,20 +96,20 @@ def read_index(place: Place) -> Index:
         CheckpointError,
     ) as error:
         raise CheckpointError(
-            f"{INDEX} in {place} is damaged: {error!r:.300}. ignite doctor --repair rebuilds it"
+            f"{INDEX} in {place} is damaged: {error!r:.300}. Run ignite doctor --repair to rebuild it"
         ) from error
     return Index(rows, best, last)
 
 
 def build_index(place: Place) -> Index:
-    """Builds the index from the intact checkpoints, and writes it."""
+    """Builds the index from the intact checkpoints and writes it."""
     rows = []
     for found in scan(place):
         try:
             with place.local(found.name) as path:
                 note = verify(path)
         except (CheckpointError, OSError) as error:
-            logger.warning("%s is left out of the index: %s", found.name, error)
+            logger.warning("%s is omitted from the index: %s", found.name, error)
             continue
         if note is not None:
             rows.append(Row(found.name, note))

@@ -38,11 +38,13 @@ def unwrap(module: nn.Module) -> nn.Module:
 def state_of(obj: Any) -> Mapping[str, Any]:
     """Returns ``obj.state_dict()``; for modules, without the prefixes that wrappers add to keys.
 
-    Only prefixes of actual wrappers are removed: a submodule of the user may be called ``module``,
-    too. DTensors, for example of FSDP2, are returned unchanged; each process gets its own shard.
+    Only prefixes of actual wrappers are removed, because a user's submodule may be called
+    ``module``, too. DTensors, for example of FSDP2, are returned unchanged; each process gets its
+    own shard.
 
     Args:
-        obj: any object with ``state_dict``. States of other objects than modules are unchanged.
+        obj: any object with ``state_dict``. The state of an object that is not a module is
+            returned unchanged.
 
     Raises:
         TypeError: ``obj`` has no ``state_dict``.
@@ -67,7 +69,7 @@ def state_of(obj: Any) -> Mapping[str, Any]:
 
 
 def check_whole(name: str, obj: Any, state: Any) -> None:
-    """Checks that a state is complete, and not only the shard of this process.
+    """Checks that a state is complete, not just the shard of this process.
 
     Args:
         name: name of the object, for the message.
@@ -82,15 +84,15 @@ def check_whole(name: str, obj: Any, state: Any) -> None:
         >>> check_whole("model", linear, linear.state_dict())
     """
     if not (distributed.is_available() and distributed.is_initialized()):
-        return  # without processes there are no shards
+        return  # a single process has no shards
     groups = obj.param_groups if isinstance(obj, Optimizer) else []
     parameters = [parameter for group in groups for parameter in group["params"]]
     # Optimizers of FSDP1 hold shards of the flattened parameters as plain tensors.
     if any(map(is_shard, parameters)) or _has_shards(state):
         raise ValueError(
-            f"{name} should be whole in each process, but given {type(obj).__name__}, sharded over processes: "
-            "a file would hold the shard of one process. Save what get_state_dict of "
-            "torch.distributed.checkpoint.state_dict returns with full_state_dict=True"
+            f"{name} should be whole in each process, but given {type(obj).__name__}, "
+            "which is sharded over processes: a file would hold one shard. Save the result of get_state_dict in "
+            "torch.distributed.checkpoint.state_dict with full_state_dict=True"
         )
 
 
@@ -110,7 +112,7 @@ def _has_shards(state: Any) -> bool:
 def load_into(obj: Any, state: Mapping[str, Any], strict: bool = True) -> None:
     """Loads a state returned by :func:`state_of`, independent of the wrappers of ``obj``.
 
-    Also loads states of other programs whose keys have the prefixes of wrappers.
+    Also loads states saved by other programs, whose keys may have the prefixes of wrappers.
 
     Args:
         obj: any object with ``load_state_dict``.
@@ -143,7 +145,7 @@ def load_into(obj: Any, state: Mapping[str, Any], strict: bool = True) -> None:
 
 
 def has_own_loading(obj: Any) -> bool:
-    """Whether the program has replaced ``load_state_dict`` of this object by a function.
+    """Whether ``load_state_dict`` of this object has been replaced by a user's function.
 
     Example:
         >>> linear = nn.Linear(1, 1)
@@ -158,8 +160,8 @@ def fit_keys(module: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
     """Renames the keys of ``state`` to those of an unwrapped module.
 
     Tries the keys unchanged, then without the prefix of ``torch.compile``, then also without one,
-    two, ... leading ``module``, and finally without any ``module``. Uses the variant in which most
-    keys match, for the whole state; of equal ones, the first.
+    two, ... leading ``module``, and finally without any ``module``. Renames the whole state by the
+    variant in which most keys match; of equally good ones, the first.
     """
     expected = module.state_dict()
     if not all(isinstance(key, str) for key in [*expected, *state]):
@@ -213,7 +215,7 @@ def _renamed(
     metadata = getattr(state, "_metadata", None)
     if metadata is not None:
         rename_prefix = rename_prefix or rename
-        # A wrapper comes before its module, so the version of the module wins.
+        # A wrapper precedes its module, so the version of the module overwrites that of the wrapper.
         renamed._metadata = OrderedDict(  # type: ignore[attr-defined]
             (rename_prefix(prefix), version) for prefix, version in metadata.items()
         )

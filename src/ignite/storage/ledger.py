@@ -20,7 +20,7 @@ class Row(NamedTuple):
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
-    """Returns the rows with a score other than NaN, best first; of equal scores, newest first.
+    """Returns the rows whose score is not None or NaN, best first; ties newest first.
 
     Example:
         >>> rows = [Row(str(step), Note(step=step, score=score)) for step, score in enumerate([0.5, 0.9, math.nan])]
@@ -32,7 +32,7 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 
 def best(rows: Sequence[Row]) -> Row | None:
-    """Returns the row with the best score, of equal scores the newest; None if no row has a score.
+    """Returns the row with the best score, and of ties the newest; None if no row has a score.
 
     NaN does not count as a score.
     """
@@ -75,19 +75,19 @@ def place_in(
     n_saved: int | None,
     greater_or_equal: bool,
 ) -> Decision | None:
-    """Decides, as Ignite does, whether to keep a new checkpoint and which files to remove for it.
+    """Decides, like Ignite, whether to keep a new checkpoint and which files to remove for it.
 
     The checkpoint is kept if there are fewer than ``n_saved`` items, or if it is better than the
     worst one. An item with the same name is replaced, because its file is overwritten. NaN is the
-    lowest priority. If there are more items than ``n_saved``, for example after a restart with a
-    lower number, the worst ones are removed, too.
+    lowest priority. If there are more than ``n_saved`` items, for example because the run was
+    restarted with a smaller number, the worst ones are removed, too.
 
     Args:
         saved: the items kept so far.
         priority: priority of the new checkpoint; higher is better.
         filename: file name of the new checkpoint.
         n_saved: number of items to keep, at least 1; None for all.
-        greater_or_equal: whether a priority equal to the worst one is enough.
+        greater_or_equal: whether a priority equal to the worst one is sufficient.
 
     Returns:
         The decision; None if the checkpoint should not be kept.

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 LOCK = ".lock"
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _HELD_ON_WINDOWS = (errno.EACCES, errno.EDEADLK)
-# Windows locks bytes, which other processes then cannot read. So we lock one far behind the text.
+# On Windows, other processes cannot read locked bytes, so the lock covers one far after the text.
 _LOCKED_BYTE = 1 << 30
 # O_NOFOLLOW: a symbolic link in place of the lock could make us truncate another file.
 _FLAGS = (
@@ -42,12 +42,12 @@ _descriptors: set[int] = set()
 def hold(directory: str | Path) -> Iterator[None]:
     """Locks a folder until the context exits or the process ends.
 
-    Never waits: if the lock is held, also by another thread of this process, it raises. The
-    operating system releases the lock when the process ends. The file ``.lock`` stays in the
+    Does not wait: raises if the lock is held by another process, or another thread of this one.
+    The operating system releases the lock when the process ends. The file ``.lock`` stays in the
     folder; its existence does not mean that the folder is locked.
 
     Raises:
-        CheckpointError: another program, or another part of this program, holds the lock.
+        CheckpointError: another process, or another part of this one, holds the lock.
         OSError: the folder does not exist or is not writable.
 
     Example:
@@ -70,7 +70,7 @@ def hold(directory: str | Path) -> Iterator[None]:
         )
         yield
     finally:
-        if descriptor in _descriptors:  # not in a forked child, which has closed it already
+        if descriptor in _descriptors:  # a forked child has already closed it
             _descriptors.remove(descriptor)
             # Closing releases the lock. The file is not removed: otherwise two programs could lock
             # two different files of this name.
@@ -119,7 +119,7 @@ def _try_to_lock(descriptor: int) -> bool:
 
 
 def _close_in_child() -> None:
-    """Closes the locks in a forked process, which would keep them after its parent has died."""
+    """Closes the locks in a forked child, which would hold them after its parent has ended."""
     for descriptor in _descriptors:
         with suppress(OSError):
             os.close(descriptor)

@@ -76,7 +76,7 @@ def _find_problem(name: str) -> str | None:
 
 
 def temporary_name(name: str) -> str:
-    """Returns a new temporary name for writing ``name``, which contains the host and the process.
+    """Returns a new temporary name for ``name``, which contains the host and the process id.
 
     Example:
         >>> is_temporary(temporary_name("model.pt"))

@@ -29,7 +29,7 @@ _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class NewerVersionError(CheckpointError):
-    """Raised for a file that is not damaged, but in a newer format."""
+    """Raised for a file that is intact, but has a newer format."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Note:
         score_name: name of the score.
         mode: whether a higher ("max") or a lower ("min") score is better.
         family: the series of checkpoints that this one belongs to.
-        restarts: how often the run had been resumed. Of two checkpoints, the one with the higher
+        restarts: number of times the run had been resumed. Of two checkpoints, the one with the higher
             ``(restarts, step)`` is newer.
-        created: seconds since 1970, for display only: clocks are not reliable enough for ordering.
+        created: seconds since 1970, for display only, because clocks are too unreliable for ordering.
 
     Example:
         >>> Note.from_json(Note(step=3, created=0.0).to_json()).step
@@ -139,7 +139,7 @@ def append_note(file: str | Path | BinaryIO, note: Note) -> None:
 
 
 def read_note(file: str | Path | BinaryIO) -> Note | None:
-    """Reads the note of a checkpoint, and not the rest of the file.
+    """Reads the note of a checkpoint without reading the rest of the file.
 
     Returns:
         The note; None if there is none, for example in files of Ignite.

@@ -46,7 +46,7 @@ class Place(Protocol):
         """Returns the size of a file in bytes."""
 
     def point(self, link: str, name: str) -> None:
-        """Makes ``link`` a symbolic link to a file; does nothing where there are none, see :func:`follow`."""
+        """Makes ``link`` a symbolic link to a file; no-op where links are not supported, see :func:`follow`."""
 
     def read_link(self, link: str) -> str | None:
         """Returns the name of the file that a link points to; None if there is none."""
@@ -62,8 +62,8 @@ class Folder:
 
     Args:
         path: the folder.
-        atomic: if False, files are written under their own names, and are incomplete while they are
-            written.
+        atomic: if False, files are written under their final names, and are incomplete during the
+            write.
 
     Example:
         >>> import tempfile
@@ -125,7 +125,7 @@ class Folder:
         path, temporary = self._at(link), self.path / temporary_name(link)
         if path.exists() and not path.is_symlink():
             logger.warning(
-                "%s should be a link to %s, but is a file, which is not replaced: move it away",
+                "%s should be a link to %s, but is a file, and is not replaced: move or remove it",
                 path,
                 name,
             )
@@ -202,10 +202,10 @@ def open_place(where: str | Path, create: bool = True, **options: Any) -> Place:
 
 
 def follow(path: Path) -> Path:
-    """Returns the file that ``best.pt`` or ``last.pt`` stands for where there are no links.
+    """Resolves ``best.pt`` or ``last.pt`` through ``index.json`` where there are no links.
 
-    That is the one that ``index.json`` names, which is written after the file is complete, like a
-    link. Windows makes links only for users with a privilege. Any other path is returned as it is.
+    Like a link, the index is written after the file is complete. On Windows, creating links needs a
+    privilege. Any other path is returned unchanged.
 
     Example:
         >>> follow(Path("run/checkpoint_5.pt")).name

@@ -1,4 +1,4 @@
-"""Saves and loads checkpoints; always verifies checksums, and never runs code from a file."""
+"""Saves and loads checkpoints; verifies checksums, and runs no code from a file by default."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ class Loaded(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A checkpoint found by :func:`scan`, of which only the note has been read."""
+    """A checkpoint found by :func:`scan`, which reads only its note."""
 
     name: str
     note: Note | None
@@ -71,19 +71,19 @@ def save(
         name: a plain file name.
         state: the state to save; see :func:`ignite.storage.check_storable`.
         note: metadata of the checkpoint; if None, the file is an ordinary file of ``torch.save``.
-        is_plain: whether ``state`` is a result of ``plain`` or ``Snapshot.take``, and does not have
-            to be checked again.
-        weights_only: whether to refuse objects that could not be loaded safely. If not, they are
-            pickled, and loading them needs ``weights_only=False``, too.
+        is_plain: whether ``state`` is a result of ``plain`` or ``Snapshot.take``, which have
+            already checked it.
+        weights_only: whether to refuse objects that cannot be loaded safely. If not, they are
+            pickled, and loading them requires ``weights_only=False``, too.
         **kwargs: keyword arguments for ``torch.save``.
 
     Returns:
-        Size and checksum of the file, which has been read back and verified.
+        Size and checksum of the file, after reading it back and verifying it.
 
     Raises:
-        TypeError: a value in ``state`` could not be loaded safely. Nothing is written.
-        ValueError: the name is not plain.
-        OSError: the file could not be written. An existing file of this name is unchanged.
+        TypeError: a value in ``state`` cannot be loaded safely. Nothing is written.
+        ValueError: ``name`` is not a plain file name.
+        OSError: the file cannot be written. An existing file of this name is unchanged.
 
     Example:
         >>> import tempfile
@@ -125,8 +125,8 @@ def load(
     Args:
         source: a path, or a place and the name of a file in it.
         map_location: device for the tensors, see ``torch.load``.
-        weights_only: whether to refuse a file that names other classes and functions than those of
-            tensors. If not, loading it runs code that the file names: use it for your own files.
+        weights_only: whether to refuse a file that could run code. If False, loading runs whatever
+            code the file names: use it only for files that you trust.
         **kwargs: keyword arguments for ``torch.load``.
 
     Raises:
@@ -138,7 +138,10 @@ def load(
     if not isinstance(weights_only, bool):
         raise ValueError(f"weights_only should be True or False, but given {weights_only!r}")
     if kwargs.get("pickle_module") is not None:
-        raise ValueError("pickle_module should be None: files are read by torch's own unpickler")
+        raise ValueError(
+            "pickle_module should be None, because torch's own unpickler reads the file, "
+            f"but given {kwargs['pickle_module']!r}"
+        )
     kwargs["weights_only"] = weights_only
     if isinstance(source, tuple):
         place, name = source
@@ -153,7 +156,7 @@ def _load(path: Path, name: str, map_location: Any, kwargs: dict[str, Any]) -> L
     with open_file(path) as file:
         try:
             note, may_hold_objects, may_hold_sparse = _check(file, path, kwargs["weights_only"])
-            # torch maps paths only. If the file is replaced after the check, it maps the new file.
+            # torch can map a path only, so a file that is replaced after the check is not checked.
             target = path if kwargs.get("mmap") else file
             with quiet_about_sparse(may_hold_sparse):
                 state = torch.load(cast(Any, target), map_location=map_location, **kwargs)
@@ -177,13 +180,13 @@ def _reason(error: Exception) -> str:
         text = f"{type(error).__name__}: {error}".splitlines()[0]
         return f"cannot be loaded safely: {text:.300}"
     return (
-        f"cannot be loaded safely: it names {unsupported[1]:.100}, which could run any code. If you "
-        "trust the file, load it with weights_only=False"
+        f"cannot be loaded safely: it refers to {unsupported[1]:.100}, which could run any code. If "
+        "you trust the file, load it with weights_only=False"
     )
 
 
 def _check(file: BinaryIO, path: Path, weights_only: bool) -> tuple[Note | None, bool, bool]:
-    """Verifies a file; returns its note, and whether it may hold tagged tuples and sparse tensors."""
+    """Verifies a file. Returns its note, and whether it may hold tagged tuples and sparse tensors."""
     size = file.seek(0, os.SEEK_END)
     if is_legacy(file):
         logger.warning(
@@ -206,9 +209,9 @@ def _check(file: BinaryIO, path: Path, weights_only: bool) -> tuple[Note | None,
 def scan(place: Place, family: str | None = None) -> list[Found]:
     """Lists the checkpoints in a place, newest first, by the steps in their notes.
 
-    Only the notes are read. The step of a file without a note, such as a file of Ignite, is the
-    last integer in its name. The same holds for a file that cannot be read, which is listed with
-    its error. Modification times are ignored.
+    Reads only the notes. The step of a file without a note, such as a file of Ignite, is the last
+    integer in its name. So is that of an unreadable file, which is listed with its error.
+    Modification times are ignored.
 
     Args:
         place: the folder to search.

@@ -39,16 +39,16 @@ logger = logging.getLogger(__name__)
 def restore(
     targets: Mapping[str, Any], states: Mapping[str, Any], *, strict: bool = True
 ) -> Callable[[], None]:
-    """Loads ``states[name]`` into ``targets[name]`` for all names of ``targets``, or for none.
+    """Loads ``states[name]`` into ``targets[name]``, for all targets or for none.
 
     First checks everything that can be checked without loading: keys and shapes of modules; groups,
     parameters and shapes of optimizers. Then copies the states of all targets to the host, and
-    loads the new states in the order of ``targets``. If anything is raised, including
-    KeyboardInterrupt, all targets are rolled back, the last one first.
+    loads the new states in the order of ``targets``. After any exception, including
+    KeyboardInterrupt, all targets are rolled back, in reverse order.
 
-    A target whose ``state_dict`` is missing or raises cannot be rolled back, so it is loaded after
-    all others. If it raises, as a ZeroRedundancyOptimizer does that was not consolidated, a warning
-    is logged.
+    A target whose ``state_dict`` is missing or raises cannot be rolled back, so it is loaded last.
+    If ``state_dict`` raises, for example that of a ZeroRedundancyOptimizer that has not been
+    consolidated, a warning is logged.
 
     Args:
         targets: objects with ``state_dict`` and ``load_state_dict``, wrapped or not.
@@ -57,11 +57,11 @@ def restore(
             match.
 
     Returns:
-        A function that rolls back all targets that can be rolled back.
+        A function that rolls back all targets for which this is possible.
 
     Raises:
         CheckpointError: a state does not match its target. The message lists all mismatches.
-        Exception: whatever a target raises while it loads, with a note that names the target.
+        Exception: the exception of a target that fails to load, with a note that names the target.
 
     Example:
         >>> source, target = nn.Linear(2, 1), nn.Linear(2, 1)
@@ -70,7 +70,7 @@ def restore(
         True
         >>> restore({"model": target}, {"model": nn.Linear(3, 1).state_dict()})
         Traceback (most recent call last):
-        ignite.exceptions.CheckpointError: states should fit their targets, and nothing was changed, because:
+        ignite.exceptions.CheckpointError: states should match their targets, but do not. Nothing was changed:
         model: weight should have shape (1, 2), but given (1, 3)
     """
     mismatches = [
@@ -81,7 +81,7 @@ def restore(
     if mismatches:
         listed = "\n".join(mismatches)
         raise CheckpointError(
-            f"states should fit their targets, and nothing was changed, because:\n{listed}"
+            f"states should match their targets, but do not. Nothing was changed:\n{listed}"
         )
     backups = {
         name: backup
@@ -138,7 +138,7 @@ def _back_up(name: str, target: Any) -> Mapping[str, Any] | None:
         try:
             copied: Mapping[str, Any] = decode_objects(Snapshot().take(state))
         except TypeError:
-            # A state that cannot be saved, for example with functions in it, can be copied.
+            # A state that cannot be saved, for example because it has functions in it, is deep-copied.
             copied = copy.deepcopy(state)
     except Exception as error:
         logger.warning(
@@ -151,7 +151,7 @@ def _back_up(name: str, target: Any) -> Mapping[str, Any] | None:
 def _find_mismatches(
     name: str, target: Any, states: Mapping[str, Any], strict: bool
 ) -> Iterator[str]:
-    """Yields all mismatches of a state and its target that can be found without loading."""
+    """Yields all mismatches between a state and its target that can be found without loading."""
     if not hasattr(target, "load_state_dict"):
         yield f"should have load_state_dict, but given {type(target).__name__}"
     elif name not in states:
@@ -159,7 +159,7 @@ def _find_mismatches(
     elif has_own_loading(target) or (
         isinstance(target, nn.Module) and has_own_loading(unwrap(target))
     ):
-        return  # what the function accepts is not known
+        return  # it is unknown what the function accepts
     elif isinstance(target, nn.Module | Optimizer | Serializable) and not isinstance(
         states[name], Mapping
     ):
@@ -212,7 +212,7 @@ def _is_optional(module: nn.Module, key: str) -> bool:
 def _optimizer_mismatches(optimizer: Optimizer, state: Mapping[str, Any]) -> Iterator[str]:
     groups = state.get("param_groups")
     if groups is None and type(optimizer).load_state_dict is not Optimizer.load_state_dict:
-        return  # a format of its own, such as one state for each of several optimizers
+        return  # a custom format, such as a state for each of several optimizers
     if not isinstance(groups, list) or not isinstance(state.get("state"), Mapping):
         keys = join_names(map(str, state))
         yield f"its state should have param_groups and state, but given one with the keys {keys}"
@@ -228,7 +228,7 @@ def _optimizer_mismatches(optimizer: Optimizer, state: Mapping[str, Any]) -> Ite
             yield f"group {i} should have {len(own['params'])} parameters, but given {count}"
             return
         parameters.update(zip(ids, own["params"], strict=True))
-        # Optimizers fill in switches that old states lack, but no numbers.
+        # Optimizers fill in boolean options that old states lack, but not numbers.
         missing = [
             option
             for option, value in optimizer.defaults.items()

@@ -75,7 +75,7 @@ def save_sharded(
     """Writes a state with ``torch.distributed.checkpoint`` to the folder ``directory/name``.
 
     The folder has a temporary name until all processes have written their files, all files are
-    synced, and a list of checksums is added. All processes have to call this function. DTensors are
+    synced, and a list of checksums is added. All processes must call this function. DTensors are
     written by the processes that hold their shards; all other values are written once.
 
     Args:
@@ -88,8 +88,8 @@ def save_sharded(
 
     Raises:
         FileExistsError: a file or folder of this name exists.
-        TypeError: a value in ``state`` could not be loaded.
-        CheckpointError: another process has failed; the message names its rank.
+        TypeError: a value in ``state`` cannot be loaded safely.
+        CheckpointError: another process has failed; the message gives its rank.
         Exception: the error of this process. After any error, no folder of this name exists.
     """
     directory, name = on_disk(directory), str(on_disk(check_name(name)))
@@ -138,7 +138,7 @@ def load_sharded(
     """Loads a folder of :func:`save_sharded` into ``state``, with any number of processes.
 
     Tensors are filled in place, so each process gets the shards that its DTensors hold. All other
-    values are replaced. All processes have to call this function. No code in the folder is run.
+    values are replaced. All processes must call this function. No code from the folder is run.
 
     Args:
         path: the folder.
@@ -147,7 +147,7 @@ def load_sharded(
         rank: rank of this process.
         agree: gathers a value from all processes, like ``all_gather_object``.
         group: the process group for the collectives of torch.
-        strict: whether it is an error if the folder contains values that ``state`` does not.
+        strict: whether values in the folder that ``state`` lacks are errors.
 
     Raises:
         FileNotFoundError: the folder does not exist.
@@ -258,7 +258,7 @@ def _without_torchs_warnings() -> Iterator[None]:
         warnings.filterwarnings(
             "ignore", message="torch.distributed is disabled, unavailable or uninitialized"
         )
-        # Up to torch 2.9, torch itself uses what it warns about.
+        # Up to torch 2.9, torch itself uses TypedStorage.
         warnings.filterwarnings("ignore", message="TypedStorage is deprecated")
         yield
 
@@ -270,8 +270,8 @@ def _sweep(directory: Path) -> None:
             shutil.rmtree(path)
 
 
-# A path may be from any version of Python, 3.13 has them in ``pathlib._local``, and from any system:
-# Linux cannot make a WindowsPath.
+# A path may be from any version of Python (3.13 has them in ``pathlib._local``) and from any system
+# (Linux cannot create a WindowsPath).
 _PATH_MODULES = ("pathlib", "pathlib._local")
 _PURE_PATHS = {
     "Path": PurePath,
@@ -310,7 +310,7 @@ class _Writer(FileSystemWriter):
 
 
 class _SafeReader(FileSystemReader):
-    """Reads metadata without running code, and no file outside of the folder of the checkpoint."""
+    """Reads metadata without running code, and refuses files outside of the checkpoint's folder."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> dcp_metadata.Metadata:
         """Returns the content of the file ``.metadata``."""
@@ -350,7 +350,7 @@ class _SafePlanner(DefaultLoadPlanner):
     """Loads values without running code, and stores them in place, in dictionaries and lists.
 
     Args:
-        allows_more: whether the checkpoint may contain values that the state does not.
+        allows_more: whether the checkpoint may contain values that the state lacks.
     """
 
     def __init__(self, *, allows_more: bool) -> None:
@@ -364,7 +364,7 @@ class _SafePlanner(DefaultLoadPlanner):
         metadata: dcp_metadata.Metadata | None = None,
         is_coordinator: bool = False,
     ) -> None:
-        """Records container and key of each value."""
+        """Records the container and key of each value."""
         super().set_up_planner(state_dict, metadata, is_coordinator)
         # torch has replaced the lists by new ones.
         self._locations = dict(_find_locations(self.original_state_dict))

@@ -32,7 +32,7 @@ class _ByteRange(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """A range of bytes of one storage that is copied at once, and the tensors in it."""
+    """A range of bytes in one storage that is copied at once, and the tensors in it."""
 
     ranges: list[_ByteRange]
     start: int
@@ -48,14 +48,14 @@ class _Block(NamedTuple):
 class Snapshot:
     """Copies states to the host, into memory that the next copy reuses.
 
-    The memory of a snapshot is reused once no tensor of the snapshot is referenced any more. So a
+    The memory of a snapshot is reused when none of its tensors is referenced any more. So a
     snapshot that is still being written is never overwritten: the next one allocates its own
-    memory. To have at most one copy in memory, wait for the writer and drop the last snapshot
-    before :meth:`take`. If this version of torch does not count the uses of memory, each copy has
-    memory of its own, which is slower.
+    memory. To keep at most one copy in memory, wait for the writer and drop the last snapshot
+    before :meth:`take`. If this version of torch does not expose the reference count of a storage,
+    each copy allocates its own memory, which is slower.
 
     Tensors that share memory share it in the copy, too. Of a view, only its own elements are
-    copied. All other values are converted to plain ones, as :func:`plain` does. Parameters become
+    copied. All other values are converted to plain ones, as in :func:`plain`. Parameters become
     plain tensors. Tensors of classes that are marked as safe, such as DTensor, are cloned and stay
     on their device. Tensors without a single storage (sparse, quantized, nested) are cloned, too.
 
@@ -127,7 +127,7 @@ class Snapshot:
 
 
 class _TensorCollector:
-    """Returns an empty tensor for each tensor of a state, and collects what to copy into it."""
+    """Returns an empty tensor for each tensor of a state, and collects the copies to make."""
 
     def __init__(self) -> None:
         self.by_storage: dict[tuple[int, torch.dtype], list[_ByteRange]] = {}

@@ -1,4 +1,4 @@
-"""Verifies the checksums of a checkpoint file, which torch writes but does not check."""
+"""Verifies the checksums of a checkpoint file, which torch writes but does not verify."""
 
 import os
 import stat
@@ -17,9 +17,9 @@ def verify(path: str | Path) -> Note | None:
 
     Takes about half a millisecond per MB.
 
-    Detects accidental damage: truncated files, flipped bits, parts of two files in one. Against an
-    attacker, who can write matching checksums, it only ensures that memory and time for reading are
-    proportional to the size of the file.
+    Detects accidental damage: truncated files, flipped bits, parts of two files in one. It does not
+    detect changes by an attacker, who can write matching checksums; it only ensures that reading
+    takes memory and time proportional to the size of the file.
 
     Returns:
         The note of the checkpoint; None if there is none.

@@ -26,7 +26,7 @@ class _Job:
         self.thread = threading.Thread(target=self.run, name="ignite-writer", daemon=True)
 
     def start(self) -> None:
-        """Runs the job in the thread; at the exit of Python 3.12.0 and 3.12.1, which starts none, here."""
+        """Starts the thread. Python 3.12.0 and 3.12.1 start none at exit, so the job runs here."""
         try:
             self.thread.start()
         except RuntimeError as error:
@@ -35,7 +35,7 @@ class _Job:
             self.run()
 
     def join(self, timeout: float | None) -> None:
-        """Waits for the thread, if it was started."""
+        """Waits for the thread if it was started."""
         if self.thread.ident is not None:
             self.thread.join(timeout)
 
@@ -57,9 +57,8 @@ _pending: set[_Job] = set()
 class Writer:
     """Runs jobs in a background thread, one at a time.
 
-    There is no queue: :meth:`submit` waits until the previous job has ended. So at most one state
-    is waiting to be written, however slow the disk is. All methods have to be called from the same
-    thread.
+    There is no queue: :meth:`submit` waits until the previous job has ended, so at most one state
+    waits to be written, however slow the disk is. All methods must be called from the same thread.
 
     The error of a job is raised once, by the next :meth:`submit` or :meth:`wait`. At exit, the
     interpreter waits for running jobs, and errors that have not been raised are logged. A forked
@@ -144,7 +143,7 @@ def _wait_for_all() -> None:
             job.join(max(0.0, job.limit_s - (now() - started)))
         if job.thread.is_alive():
             logger.error(
-                "A job has not finished %g s after the end of the program and is abandoned",
+                "A job is abandoned because it has not finished within %g s after the end of the program",
                 job.limit_s,
             )
         elif job.error is not None:
@@ -152,9 +151,9 @@ def _wait_for_all() -> None:
         _pending.discard(job)
 
 
-# Registered twice. The first call comes before thread pools are shut down, which jobs may use, for
-# example the clients of object stores: handlers run in reverse order of registration, and the
-# import above has registered that of the pools. The second call is for jobs that other exit
+# Registered twice. The first call precedes the shutdown of thread pools, which jobs may use, for
+# example in clients of object stores: handlers run in reverse order of registration, and the
+# import above has registered the one of the pools. The second call waits for jobs that other exit
 # handlers submit.
 at_exit(_wait_for_all)
 atexit.register(_wait_for_all)

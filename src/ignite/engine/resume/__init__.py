@@ -1,1 +1,1 @@
-"""What belongs to a run: found, saved as a dictionary, and restored from it."""
+"""Finds the objects that belong to a run, saves them as a dictionary, and restores them."""

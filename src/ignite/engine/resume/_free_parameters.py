@@ -1,4 +1,4 @@
-"""Tensors that are trained and belong to no module that was found: they are saved by themselves."""
+"""Trained tensors that do not belong to any module that was found, and are saved separately."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.nn.parameter import is_lazy
 __all__ = ["FREE", "FreeParameters", "free_parameters"]
 
 FREE = "free.parameters"
-"""Name of the tensors that the step or a handler uses by itself."""
+"""Name of the tensors that the step or a handler uses directly."""
 
 
 class FreeParameters(nn.Module):
-    """Trained tensors that belong to no module, as an object with a state.
+    """Trained tensors that do not belong to a module, as an object with a state.
 
     Args:
-        tensors: the tensors by name. They are shared, so that loading a state changes them.
+        tensors: the tensors by name. Loading a state changes them in place.
 
     Example:
         >>> import torch
@@ -38,12 +38,12 @@ class FreeParameters(nn.Module):
 def free_parameters(
     objects: Mapping[str, Any], left_out: Iterable[Any], tensors: Mapping[str, Tensor]
 ) -> dict[str, FreeParameters]:
-    """Finds trained tensors that none of the objects of a run saves.
+    """Finds trained tensors that are not saved by any object of a run.
 
     Args:
         objects: the objects of the run by name.
-        left_out: objects that the user has excluded, with their parameters.
-        tensors: trained tensors that the step or a handler uses, by the path to them.
+        left_out: objects that the user has excluded together with their parameters.
+        tensors: trained tensors that the step or a handler uses, by path.
 
     Returns:
         ``{"free.parameters": ...}`` for tensors that are used directly, and
@@ -70,7 +70,7 @@ def free_parameters(
 
 
 def _modules_of(one: Any) -> Iterator[nn.Module]:
-    """Yields an object that is a module, or modules among its attributes, which its state is expected to hold."""
+    """Yields an object if it is a module, otherwise the modules among its attributes, which its state should hold."""
     held: Mapping[str, Any] = {} if isinstance(one, nn.Module) else getattr(one, "__dict__", {})
     for part in (one, *held.values()):
         if isinstance(part, nn.Module):
@@ -78,7 +78,7 @@ def _modules_of(one: Any) -> Iterator[nn.Module]:
 
 
 def _parameters_of(optimizer: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yields the parameters of an optimizer by number of group and of parameter."""
+    """Yields the parameters of an optimizer by the indices of group and parameter."""
     groups = getattr(optimizer, "param_groups", None)
     for i, group in enumerate(groups if isinstance(groups, list) else ()):
         for j, parameter in enumerate(group["params"]):

@@ -1,4 +1,4 @@
-"""Values that functions reach: variables, attributes, items and arguments, found without running any code."""
+"""Finds the values that functions use: variables, attributes, items and arguments, without running any code."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ _LEAVES = (
 _TENSORS = (torch.Tensor, torch.nn.Parameter)
 _CHANGING = (bool, int, float, torch.Tensor)
 _HIDING = ("globals", "eval", "exec", "__import__", "locals")
-# Where the name of an object comes from, the most reliable source first: the user, a part of the
-# supervised step, the name of a metric's value, a variable, the object's class.
+# Sources of the name of an object, most reliable first: the user, a part of the supervised step, the
+# name of a metric's value, a variable, the object's class.
 GIVEN, PART, PUBLISHED, VARIABLE, CLASS = range(5)
 _OF_STATE = (
     "batch",
@@ -88,8 +88,8 @@ def is_engine(value: Any) -> bool:
 
 
 def has_state(value: Any) -> bool:
-    """Whether an object that was found, not given, has a state of its own that is part of a run."""
-    kind = type(value)  # metrics answer to any attribute, because they can be computed with
+    """Whether an object that the user has not named has a state that is part of a run."""
+    kind = type(value)  # looks at the class, because a metric has any attribute of its value
     if isinstance(value, type | ModuleType | DataLoader) or hasattr(kind, "saves_runs"):
         return False
     if not all(callable(getattr(kind, name, None)) for name in ("state_dict", "load_state_dict")):
@@ -116,19 +116,18 @@ def _is_ours(module: str | None) -> bool:
 
 
 class Reach:
-    """Walks from functions to the values they reach, also through the functions that they call.
+    """Walks from functions to the values that they use, also through the functions that they call.
 
     Args:
-        report: called with each engine and object with a state: source of its name, name, value,
-            and path to it.
+        report: called for each engine and each object with a state, with the source of its name,
+            its name, the value, and its path.
 
     Attributes:
-        seen: all values that were reached.
-        hidden: descriptions of values that could not be looked into.
-        trained: tensors with ``requires_grad`` that are not computed from others, by the path to
-            them.
-        plain: numbers and tensors that no object with a state holds, by the path to them.
-        generators: random number generators that the program has made, by the path to them.
+        seen: all values that were visited.
+        hidden: descriptions of values that could not be inspected.
+        trained: leaf tensors with ``requires_grad``, by path.
+        plain: numbers and tensors that no object with a state holds, by path.
+        generators: random number generators that the program has created, by path.
     """
 
     def __init__(self, report: Callable[[int, str, Any, str], None]) -> None:
@@ -145,7 +144,7 @@ class Reach:
     def follow(
         self, function: Any, arguments: tuple[Any, ...] = (), is_own: bool = False, where: str = ""
     ) -> None:
-        """Looks at what a callable reaches when called with these arguments, as far as they are known."""
+        """Visits the values that a callable uses when called with these arguments, as far as they are known."""
         pending: deque[Any] = deque([(function, arguments, {}, is_own)])
         while pending:
             current, given, by_name, own = pending.popleft()
@@ -188,9 +187,9 @@ class Reach:
                 pending.append((MethodType(call, current), given, {}, own))
 
     def _look_at_owner(self, owner: Any) -> None:
-        """Looks at an object whose methods are used, and at all its attributes."""
+        """Visits an object whose methods are used, and all its attributes."""
         name = type(owner).__name__
-        is_saved = self._tell(CLASS, name, owner, name)
+        is_saved = self._report_if_saved(CLASS, name, owner, name)
         if id(owner) not in self._owners:
             self._owners[id(owner)] = owner
             self._look_at_each(_attributes_of(owner), "", is_saved=is_saved)
@@ -238,8 +237,10 @@ class Reach:
             if isinstance(value, nn.Module | torch.Tensor) or is_own_generator(value):
                 break
             if not is_caller:
-                # What objects of torch and ignite save, they save themselves.
-                is_saved |= self._tell(tier, name, value, path) or _is_ours(type(value).__module__)
+                # Objects of torch and ignite save their own content.
+                is_saved |= self._report_if_saved(tier, name, value, path) or _is_ours(
+                    type(value).__module__
+                )
             if isinstance(value, dict | list | deque) and hasattr(_base_of(value), str(key)):
                 # One of its methods is called.
                 self.look(name, value, path, tier=tier, is_saved=is_saved)
@@ -262,8 +263,8 @@ class Reach:
             self._hide(f"{read.root}() in {place}")
         return function.__globals__.get(read.root)
 
-    def _tell(self, tier: int, name: str, value: Any, path: str) -> bool:
-        """Reports an engine or an object with a state; returns whether a value is one."""
+    def _report_if_saved(self, tier: int, name: str, value: Any, path: str) -> bool:
+        """Reports a value if it is an engine or an object with a state; returns whether it is."""
         is_found = is_engine(value) or has_state(value)
         if is_found:
             self._report(tier, name, value, path)
@@ -278,14 +279,14 @@ class Reach:
         tier: int = VARIABLE,
         is_saved: bool = False,
     ) -> None:
-        """Looks at a value, which may belong to an object that is saved, and at its content."""
+        """Visits a value, which may belong to an object that is saved, and its content."""
         if not is_saved:
-            self._note_plain(value, path)
+            self._record_plain(value, path)
         if isinstance(value, (*_LEAVES, *_DATA)) or depth > _MAX_DEPTH:
             return
         if depth == 0:
             self.seen.append(value)
-        is_found = self._tell(tier, name, value, path)
+        is_found = self._report_if_saved(tier, name, value, path)
         kind = type(value)
         if isinstance(value, ModuleType) or (is_found and not isinstance(value, dict)):
             return
@@ -297,7 +298,7 @@ class Reach:
             self._looked_at[id(value)] = value
             self._look_into(kind, value, path, depth, is_saved)
 
-    def _note_plain(self, value: Any, path: str) -> None:
+    def _record_plain(self, value: Any, path: str) -> None:
         if isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf:
             self.trained.setdefault(path, value)
         elif isinstance(value, _CHANGING):
@@ -326,10 +327,10 @@ class Reach:
 
 
 def _parts_of(kind: type, value: Any) -> Mapping[Any, Any] | None:
-    """Returns what a container, a class or a state holds, by name, nothing if it is too much; None for other values."""
+    """Returns the content of a container, a class or a state by name: empty if too large, None for other values."""
     if isinstance(value, MappingProxyType) or getattr(kind, "items", None) in _PLAIN_ITEMS:
         return value if len(value) <= _MAX_ITEMS else {}
-    # Iterating over others may have side effects.
+    # Iterating over other classes may have side effects.
     if getattr(kind, "__iter__", None) in _PLAIN_ITERATION:
         if len(value) > _MAX_ITEMS or (len(value) > _MAX_NUMBERS and _has_only_leaves(value)):
             return {}
@@ -363,7 +364,7 @@ def _named_arguments(partial: functools.partial[Any]) -> dict[str, Any]:
 
 
 def _same_methods(method: MethodType) -> Iterator[Any]:
-    """Yields a method and those it overrides, which it may call by ``super()``."""
+    """Yields a method and the methods that it overrides, which it may call by ``super()``."""
     yield method.__func__
     for base in type(method.__self__).__mro__:
         other = vars(base).get(method.__func__.__name__)
@@ -463,7 +464,7 @@ def _attributes_of(value: Any) -> dict[str, Any]:
 
 
 def is_of_the_program(kind: type) -> bool:
-    """Whether the user's program defines a class, and not an installed library or this one."""
+    """Whether a class is defined by the user's program, not by this or another installed library."""
     module = sys.modules.get(kind.__module__)
     path = getattr(module, "__file__", None)
     if kind.__module__ == "__main__" or module is None:

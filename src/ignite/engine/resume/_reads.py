@@ -1,4 +1,4 @@
-"""What functions read, found in their bytecode without running it."""
+"""Finds the variables and attributes that functions read in their bytecode, without running it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Read(NamedTuple):
     root: str
     """Name of the variable."""
     kind: str
-    """"global", "local" (a parameter, or a variable of an enclosing function) or "import"."""
+    """Kind of the variable: "global", "local" (a parameter, or a variable of an enclosing function) or "import"."""
     path: tuple[tuple[str, object], ...] = ()
-    """The chain: ``("attribute", name)`` or ``("item", key)`` each."""
+    """The chain, with ``("attribute", name)`` or ``("item", key)`` for each step."""
 
 
 @functools.lru_cache(maxsize=4096)
 def reads_of(code: CodeType) -> tuple[Read, ...]:
-    """Returns what a function, and the functions defined in it, read, each with the longest chain.
+    """Returns the reads of a function, and of the functions defined in it, each with its longest chain.
 
-    A local variable counts as the values that were assigned to it. A value that is only stored does
-    not count as read.
+    A local variable is replaced with the values that were assigned to it. A value that is only
+    stored does not count as read.
 
     Example:
         >>> def step(engine, batch):
@@ -50,7 +50,7 @@ def reads_of(code: CodeType) -> tuple[Read, ...]:
 
 
 def global_names(code: CodeType) -> Iterator[str]:
-    """Yields the names of global variables that a function, or a function defined in it, reads or sets."""
+    """Yields the names of the global variables that a function, or a function defined in it, reads or sets."""
     for instruction in dis.get_instructions(code):
         if instruction.opname in _GLOBAL or instruction.opname in _STORES:
             yield instruction.argval

@@ -1,4 +1,4 @@
-"""Gradients that a step of the program accumulates over several iterations: saved with its run."""
+"""Saves gradients that a user's step accumulates over several iterations with the run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch.optim import Optimizer
 
 __all__ = ["accumulate", "accumulated", "watched_steps"]
 
-# By trainer, the iteration of the latest step of each optimizer.
+# For each trainer, the iteration of the latest step of each optimizer.
 _latest: WeakKeyDictionary[Any, dict[int, int]] = WeakKeyDictionary()
 
 
 @contextmanager
 def watched_steps(engine: Any, objects: Mapping[str, Any]) -> Iterator[None]:
-    """Records in which iterations the optimizers among ``objects`` step, during the block."""
+    """Inside the block, records the iterations in which the optimizers among ``objects`` step."""
     latest = _latest[engine] = {}
     with ExitStack() as stack:
         for optimizer in _optimizers(objects).values():
@@ -34,7 +34,7 @@ def watched_steps(engine: Any, objects: Mapping[str, Any]) -> Iterator[None]:
 def accumulated(engine: Any, objects: Mapping[str, Any]) -> dict[str, Tensor]:
     """Returns the gradients of optimizers that have not stepped in this iteration, by name.
 
-    After a step, gradients are of no more use; they would only make the file larger. The supervised
+    After a step, gradients are no longer needed, and would only make the file larger. Supervised
     steps save their gradients themselves.
     """
     latest = _latest.get(engine)
@@ -50,7 +50,7 @@ def accumulated(engine: Any, objects: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def accumulate(gradients: Mapping[str, Tensor], objects: Mapping[str, Any]) -> None:
-    """Sets the gradients that :func:`accumulated` has returned.
+    """Sets the gradients returned by :func:`accumulated`.
 
     Example:
         >>> weight = torch.zeros(1, requires_grad=True)

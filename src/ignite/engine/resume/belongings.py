@@ -1,4 +1,4 @@
-"""The objects that belong to a run, found from its engine, and their names in a checkpoint."""
+"""Finds the objects that belong to a run, starting from its engine, and names them for a checkpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RESERVED", "Belongings", "collect", "objects_behind"]
 
-# Keys of a saved run beside the names of objects.
+# Keys of a saved run other than the names of objects.
 RESERVED = (
     "data",
     "event",
@@ -55,33 +55,33 @@ class Belongings(NamedTuple):
     engines: dict[str, Any]
     """The trainer, then engines that run within its handlers."""
     attached: list[Any]
-    """Objects whose methods are handlers, and arguments of handlers, with a state or without."""
+    """Objects whose methods are handlers, and arguments of handlers, with or without a state."""
     seen: list[Any]
-    """Other values that the step and the handlers reach."""
+    """Other values that the step and the handlers use."""
     others: dict[str, list[str]]
-    """Further names of each object."""
+    """Alternative names of each object."""
     alike: list[str]
-    """Numbered names of objects that cannot be told apart."""
+    """Numbered names of objects that cannot be distinguished."""
     hidden: list[str]
-    """What the step and the handlers use and could not be looked into."""
+    """Values that the step and the handlers use, but that could not be inspected."""
     plain: dict[str, Any]
     """Numbers and tensors that the step and the handlers use, and that no object with a state holds."""
     generators: dict[str, Any]
-    """Random number generators of the program that the step and the handlers use."""
+    """Random number generators created by the program that the step and the handlers use."""
 
     def check(self, given: Mapping[str, Any]) -> None:
         """Checks that a saved run can be resumed.
 
         Raises:
-            ValueError: objects cannot be told apart; or neither a module nor an optimizer was
-                found, or not the module whose parameters an optimizer has, and something that the
-                step uses could not be looked into.
+            ValueError: objects cannot be distinguished; or no module and no optimizer, or not the
+                module with the parameters of an optimizer, was found, and a value that the step
+                uses could not be inspected.
         """
         if self.alike:
             raise ValueError(
                 "Objects of a run should have different names, but given several objects that "
-                f"cannot be told apart: {', '.join(self.alike)}. In another order of attachment, "
-                "their states would be swapped. Name them: Checkpoint.of(trainer, folder, "
+                f"cannot be distinguished: {', '.join(self.alike)}. If they were attached in another "
+                "order, their states would be swapped. Name them: Checkpoint.of(trainer, folder, "
                 "first=..., second=...)"
             )
         if not self.hidden or any(given.get(name, 0) is None for name in ("model", "optimizer")):
@@ -92,20 +92,20 @@ class Belongings(NamedTuple):
             if isinstance(one, FreeParameters) and name != FREE
         ]
         if free:
-            # The module of these parameters may also have buffers.
+            # The module of these parameters may have buffers, too.
             raise ValueError(
                 "A run should be saved with the module whose parameters it trains, but it was not "
                 f"found for {' and '.join(free)}: "
-                f"{', '.join(self.hidden[:3])} could not be looked into. Name it: "
-                "Checkpoint.of(trainer, folder, model=model). Parameters without a module can be "
-                "given as a ParameterList"
+                f"{', '.join(self.hidden[:3])} could not be inspected. Name it: "
+                "Checkpoint.of(trainer, folder, model=model). For parameters without a module, pass "
+                "a ParameterList"
             )
         if not any(_holds_model(one) for one in self.objects.values()):
             raise ValueError(
                 "A run should be saved with its model and optimizer, but neither was found: "
-                f"{', '.join(self.hidden[:3])} could not be looked into. Name them: "
-                "Checkpoint.of(trainer, folder, model=model, optimizer=optimizer). A run that has "
-                "none says so: Checkpoint.of(..., model=None)"
+                f"{', '.join(self.hidden[:3])} could not be inspected. Name them: "
+                "Checkpoint.of(trainer, folder, model=model, optimizer=optimizer). If the run has "
+                "none, pass model=None: Checkpoint.of(..., model=None)"
             )
 
 
@@ -122,7 +122,7 @@ class _Found:
 
     value: Any
     names: dict[tuple[int, str], str] = field(default_factory=dict)
-    """The path to the object, by source of its name and name."""
+    """The path to the object, by its name and the source of the name."""
     entries: list[tuple[Any, Registration]] = field(default_factory=list)
 
     @property
@@ -131,24 +131,25 @@ class _Found:
 
 
 def collect(engine: Emitter, given: Mapping[str, Any]) -> Belongings:
-    """Finds the objects to save with a run, and gives them names that are equal in each run of the program.
+    """Finds the objects to save with a run, and gives them names that are the same in each run of the program.
 
-    - Objects in ``given`` keep their names. A name given as None leaves out whatever else would
-      have it.
+    - Objects in ``given`` keep their names. A name with the value None excludes the object that
+      would otherwise have this name.
     - The parts of a supervised step are ``model``, ``optimizer``, ``scaler`` and ``window``.
-    - Objects that the step and the handlers reach are named after the variable, attribute or key:
-      also in containers and objects, in arguments of partials, and through functions that they
-      call.
+    - Objects that the step and the handlers use are named after the variable, attribute or key.
+      This includes objects in containers and other objects, in arguments of partials, and in
+      functions that are called.
     - Attached handlers, and objects whose methods are handlers, are named after their class and, if
-      they publish a value under a name, this name: ``EarlyStopping``, ``RunningAverage.loss``.
+      they publish a value under a name, after this name: ``EarlyStopping``, ``RunningAverage.loss``.
     - Tensors with ``requires_grad`` that the step and the handlers use, and that belong to none of
       these, are ``free.parameters``; other parameters of an optimizer are ``<its name>.parameters``.
 
-    If several objects would have one name, each is named by its differences: the path to it, its
-    arguments, or where it is attached. Names do not depend on the order in which objects are found
-    or attached.
+    If several objects would have the same name, their differences are added to it: the path, the
+    arguments, or the event of attachment. Names do not depend on the order in which objects are
+    found or attached.
 
-    Engines among these objects are searched, too: an evaluator's early stopping is part of the run.
+    Engines among these objects are searched, too, so an evaluator's early stopping is part of the
+    run.
 
     Raises:
         TypeError: a given object has no ``state_dict`` and ``load_state_dict``.
@@ -163,7 +164,7 @@ def collect(engine: Emitter, given: Mapping[str, Any]) -> Belongings:
         if value is not None and not is_engine(value) and not isinstance(value, Stateful):
             raise TypeError(
                 f"{name} should have state_dict and load_state_dict, but given "
-                f"{type(value).__name__}. To leave out the object of this name, give {name}=None"
+                f"{type(value).__name__}. To exclude the object of this name, pass {name}=None"
             )
         if value is not None:
             collector.add(GIVEN, name, value)
@@ -182,12 +183,12 @@ class _Collector:
         }
         self._reset: dict[int, Any] = {}
         self._left_out: list[Any] = []
-        # A cycle would keep the model in memory until the garbage collector runs.
+        # A reference cycle would keep the model in memory until the garbage collector runs.
         self._reach = Reach(functools.partial(_Collector._record, weakref.proxy(self)))
         self._attached: list[Any] = []
 
     def engines(self) -> Iterator[Emitter]:
-        """Yields the trainer, then the engines found in the meantime."""
+        """Yields the trainer, then the engines found during the iteration."""
         done: set[int] = set()
         while pending := [found.value for key, found in self._engines.items() if key not in done]:
             done.add(id(pending[0]))
@@ -277,7 +278,7 @@ class _Collector:
 
 
 def objects_behind(handler: Any) -> Iterator[Any]:
-    """Yields the object whose method or instance a handler is, and what a partial binds."""
+    """Yields the object that a handler is, or is a method of, and the arguments of a partial."""
     while isinstance(handler, functools.partial):
         yield from (*handler.args, *handler.keywords.values())
         handler = handler.func
@@ -298,7 +299,7 @@ def _handlers_of(
 def _named(
     founds: Iterable[_Found], engines: Mapping[int, str], reserved: tuple[str, ...]
 ) -> tuple[dict[str, Any], list[str], dict[str, list[str]]]:
-    """Returns objects by name, names that could not be made to differ, and the further names of each object."""
+    """Returns objects by name, names that could not be made unique, and the alternative names of each object."""
     groups: dict[str, list[_Found]] = {}
     for found in founds:
         groups.setdefault(found.best[1], []).append(found)
@@ -312,8 +313,8 @@ def _named(
             names[id(top[0].value)] = base
             rest = [found for found in members if found is not top[0]]
         if rest:
-            told = _told_apart(base, rest, engines, bases)
-            names.update((id(found.value), text) for found, text in zip(rest, told, strict=True))
+            unique = _distinguish(base, rest, engines, bases)
+            names.update((id(found.value), text) for found, text in zip(rest, unique, strict=True))
     result: dict[str, Any] = {}
     alike, others = [], {}
     for found in founds:
@@ -328,7 +329,7 @@ def _named(
 
 
 def _free(name: str, *taken: Mapping[str, Any] | tuple[str, ...]) -> str:
-    """The name, with a number if it is taken."""
+    """Returns the name, with a number if it is taken."""
     candidate, number = name, 1
     while any(candidate in names for names in taken):
         number += 1
@@ -336,19 +337,20 @@ def _free(name: str, *taken: Mapping[str, Any] | tuple[str, ...]) -> str:
     return candidate
 
 
-def _told_apart(
+def _distinguish(
     base: str, members: list[_Found], engines: Mapping[int, str], bases: Mapping[int, str]
 ) -> list[str]:
-    """Returns a name for each, made of their differences; equal names if there are none."""
+    """Returns a name for each object, built from their differences; equal names if there are none."""
     paths = [found.names[found.best] if found.best[0] == VARIABLE else "" for found in members]
     if len(set(paths)) == len(members) and all(paths):
         return paths
     marks = [
-        [_made_with(found.value, bases, engines) for found in members],
+        [_constructor_arguments(found.value, bases, engines) for found in members],
         [_attached_at(found, engines) for found in members],
     ]
     inherited = [
-        _made_with(found.value, bases, engines, type(found.value).__mro__) for found in members
+        _constructor_arguments(found.value, bases, engines, type(found.value).__mro__)
+        for found in members
     ]
     together = [f"{path}; {a}; {b}" for path, a, b in zip(paths, *marks, strict=True)]
     for texts in (
@@ -371,10 +373,10 @@ def _attached_at(found: _Found, engines: Mapping[int, str]) -> str:
     return ", ".join(sorted(texts))
 
 
-def _made_with(
+def _constructor_arguments(
     value: Any, bases: Mapping[int, str], engines: Mapping[int, str], kinds: Iterable[type] = ()
 ) -> str:
-    """The arguments that an object was made with, as far as it keeps them unchanged.
+    """Returns the constructor arguments of an object, as far as it stores them unchanged.
 
     Args:
         kinds: the classes whose arguments to look for; by default, only that of the object.

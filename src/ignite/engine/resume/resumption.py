@@ -1,4 +1,4 @@
-"""The state of a run as a dictionary, and a run that is resumed from it."""
+"""Saves the state of a run as a dictionary, and resumes a run from it."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def run_state_dict(
     random: RandomState | None = None,
     is_finished: bool = False,
 ) -> dict[str, Any]:
-    """Returns everything that is needed to resume a run. All processes have to call it.
+    """Returns everything that is needed to resume a run. All processes must call it.
 
     Args:
         engine: the trainer.
         belongings: the objects that belong to its run.
-        unfinished: the event whose handlers the run stops between.
-        random: random states from the start of the interrupted handler; by default, the current
-            ones.
+        unfinished: the event between whose handlers the run was stopped.
+        random: random states at the start of the interrupted handler; by default, the current
+            states.
         is_finished: whether the run is over, even if it has not reached its limit.
 
     Returns:
@@ -60,10 +60,10 @@ def run_state_dict(
     """
     if engine._is_running and engine.state.dataloader is not engine._source.data:
         raise ValueError(
-            "The data of a saved run should be given to run(), or set by set_data() in a handler "
-            "of STARTED, which a resumed run calls again, but they were replaced later: a resumed "
-            "run would have other batches. Give run() data that change by themselves, or leave out "
-            "Checkpoint.of"
+            "The data of a saved run should be passed to run(), or set by set_data() in a handler "
+            "of STARTED, which a resumed run calls again, but they were replaced later, so that a "
+            "resumed run would have other batches. Pass data to run() that change by themselves, or "
+            "do not use Checkpoint.of"
         )
     gathered = _alone if idist.get_world_size() == 1 else idist.all_gather
     objects, engines = belongings.objects, belongings.engines
@@ -108,7 +108,7 @@ def _is_savable(value: Any) -> bool:
 def resumable(engine: Controls, data: Iterable[Any] | None) -> Iterable[Any] | None:
     """Wraps data so that they have a position.
 
-    Equal data get the same wrapper, in which a second run continues.
+    The same data get the same wrapper, so that a second run continues at its position.
     """
     if data is None or isinstance(data, flow.ResumableLoader):
         return data
@@ -122,7 +122,7 @@ def resumable(engine: Controls, data: Iterable[Any] | None) -> Iterable[Any] | N
     )
     seed = None
     if idist.get_world_size() > 1 and not has_own_seed:
-        # Processes may have different torch seeds; the seed of the first is saved.
+        # Processes may have different torch seeds; the seed of rank 0 is saved.
         seed = idist.all_gather(torch.initial_seed())[0]
     loader: Iterable[Any] = flow.resumable(data, seed=seed, rank=idist.get_rank())
     return loader
@@ -134,7 +134,7 @@ class Resumption:
     Args:
         engine: the trainer.
         states: from :func:`run_state_dict`.
-        belongings: the objects of this program.
+        belongings: the objects of the resumed run.
         data: the data of the resumed run.
         source: name of the checkpoint.
     """
@@ -189,13 +189,13 @@ class Resumption:
     def begin(self) -> None:
         """Restores the trainer and the position in the data, or raises and changes nothing.
 
-        Objects are left to :meth:`restore`: some, such as the files of a logger, cannot be restored
-        twice.
+        Objects are restored later by :meth:`restore`, because some, such as the files of a logger,
+        cannot be restored twice.
         """
         data = {} if self._data is None else {"data": self._data}
         try:
             storage.restore({**data, "trainer": self._engine}, self._states)
-            self._count_anew()
+            self._convert_position()
         except BaseException:
             self.take_back()
             raise
@@ -221,7 +221,7 @@ class Resumption:
         """Checks that handlers of STARTED have set the data if, and only if, they did in the saved run.
 
         Raises:
-            CheckpointError: one of both has set the data, and the other has not.
+            CheckpointError: only one of the two runs has set the data.
         """
         if self._data_is_due != self._engine._source.is_set and "data" in self._states:
             was, has = ("", " not") if self._data_is_due else (" not", "")
@@ -232,7 +232,7 @@ class Resumption:
 
     def restore(self) -> None:
         """Restores all objects, or raises and changes none of them. Later steps do not fail."""
-        # Files cannot be restored if another object refuses its state: objects that write files
+        # Files cannot be rolled back if another object refuses its state: objects that write files
         # come last.
         in_order = sorted(
             self._objects.items(), key=lambda item: hasattr(type(item[1]), "dry_run_in")
@@ -296,8 +296,8 @@ class Resumption:
         if "output" in self._states.get("event", {}):
             self._engine.state.output = self._states["event"]["output"]
 
-    def _count_anew(self) -> None:
-        """Converts the position, a number of samples, to iterations if the global batch size has changed."""
+    def _convert_position(self) -> None:
+        """Converts the number of samples seen to iterations if the global batch size has changed."""
         state, cursor, data = self._engine.state, self._engine._cursor, self._data
         old, saved = state.epoch_length, self._states.get("data", {}).get("fingerprint")
         length = _fetch.length_of(data)
@@ -316,7 +316,7 @@ class Resumption:
         self._engine.logger.warning(
             "The global batch size has changed: an epoch has %s iterations instead of %s. The run "
             "continues after the "
-            "samples that were seen, as iteration %s", state.epoch_length, old, state.iteration
+            "last sample seen, at iteration %s", state.epoch_length, old, state.iteration
         )  # fmt: skip
 
 
@@ -343,7 +343,7 @@ def _names_in(states: Mapping[str, Any], belongings: Belongings) -> dict[str, st
 
 
 def _check_numbers(left_over: list[str], belongings: Belongings, source: str) -> None:
-    """Refuses checkpoints of earlier versions that numbered objects in their order of attachment."""
+    """Refuses checkpoints of earlier versions, which numbered objects in the order of attachment."""
     bases = {
         *belongings.objects,
         *(other for others in belongings.others.values() for other in others),
@@ -360,7 +360,7 @@ def _check_numbers(left_over: list[str], belongings: Belongings, source: str) ->
 
 
 def _undo_gradients(objects: Iterable[Any]) -> Callable[[], None]:
-    """Returns what restores the gradients of modules, which loading an accumulation window changes."""
+    """Returns a function that restores the gradients of modules, which loading an accumulation window changes."""
     before = [
         (p, p.grad) for one in objects if isinstance(one, torch.nn.Module) for p in one.parameters()
     ]
@@ -373,10 +373,10 @@ def _undo_gradients(objects: Iterable[Any]) -> Callable[[], None]:
 
 
 def resume(engine: Controls, source: str | Path, data: Any) -> Resumption | None:
-    """Starts to resume a run: restores its trainer and data; None if there is no checkpoint yet.
+    """Begins to resume a run: restores its trainer and data. Returns None if there is no checkpoint yet.
 
     Raises:
-        CheckpointError: no checkpoint is usable, or it does not fit. Nothing is changed.
+        CheckpointError: no checkpoint is usable, or it does not match. Nothing is changed.
         FileNotFoundError: there is no such file or folder.
         ValueError: ``source`` is "latest" or "best", and no ``Checkpoint.of`` is attached.
     """
@@ -394,8 +394,8 @@ def resume(engine: Controls, source: str | Path, data: Any) -> Resumption | None
         )
     if "data" in states and data is None:
         raise CheckpointError(
-            f"data should be given to resume {found.name}, which is of a run over data, but given "
-            "None"
+            f"data should be passed to resume {found.name}, which is the checkpoint of a run with data, "
+            "but given None"
         )
     given = {} if engine.run_saver is None else engine.run_saver.given
     resumption = Resumption(engine, states, collect(engine, given), data, found.name)
@@ -418,7 +418,7 @@ def _find(engine: Controls, source: str | Path) -> storage.Loaded | None:
     if engine.run_saver is None:
         raise ValueError(
             f"resume={str(source)!r} needs a folder: attach Checkpoint.of(trainer, folder, ...) "
-            "before, or give the path of the folder"
+            "before, or pass the path of the folder"
         )
     if source != "best":
         return _agree_on_latest(engine.run_saver.place, weights_only)
@@ -429,7 +429,7 @@ def _find(engine: Controls, source: str | Path) -> storage.Loaded | None:
 
 
 def rows_of(place: storage.Place, family: str | None = None) -> list[storage.Row]:
-    """Returns the checkpoints in a folder, the newest first, from their own notes: an index may be missing."""
+    """Returns the checkpoints in a folder, newest first, from their notes, because an index may be missing."""
     return [
         storage.Row(found.name, found.note)
         for found in storage.scan(place, family)
@@ -438,19 +438,19 @@ def rows_of(place: storage.Place, family: str | None = None) -> list[storage.Row
 
 
 def runs_in(place: storage.Place) -> list[storage.Found]:
-    """Returns the checkpoints of a run in a folder, the newest first; without any, all possible ones.
+    """Returns the checkpoints of a run in a folder, newest first; if there are none, all candidates.
 
-    Other files, such as weights of a model, may have higher numbers in their names. Ignite's have
-    no notes.
+    Other files, such as weights of a model, may have higher numbers in their names. Checkpoints of
+    Ignite have no notes.
     """
     of_runs = storage.scan(place, storage.RUN_FAMILY)  # includes damaged ones
     return of_runs if any(one.error is None for one in of_runs) else storage.scan(place)
 
 
 def _agree_on_latest(place: storage.Place, weights_only: bool) -> storage.Loaded | None:
-    """Loads the newest checkpoint that all processes can read. All processes have to call it."""
+    """Loads the newest checkpoint that all processes can read. All processes must call it."""
     gathered = _alone if idist.get_world_size() == 1 else idist.all_gather
-    names = gathered([found.name for found in runs_in(place)])[0]  # as seen by the first process
+    names = gathered([found.name for found in runs_in(place)])[0]  # as seen by rank 0
     for name in names:
         loaded = _load_or_none(place, name, weights_only)
         if all(gathered(loaded is not None)):
@@ -458,7 +458,7 @@ def _agree_on_latest(place: storage.Place, weights_only: bool) -> storage.Loaded
     if names:
         raise CheckpointError(
             f"{place} should have a readable checkpoint, but all of {', '.join(names[:5])} are "
-            "damaged; see the log. Move them away to begin a new run"
+            "damaged, see the log. Move or remove them to begin a new run"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""Variables of a program that change during a run and are not saved with it: the log names them."""
+"""Warns about variables of a program that change during a run, but are not saved with it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["Unsaved", "unsaved_values_of"]
 class Unsaved:
     """Compares numbers and tensors that the step and the handlers use between two saves of a run.
 
-    An object with ``state_dict`` is saved. A count in a variable, or averaged weights in a
-    dictionary, are not: the resumed run has their initial values. The log names each of them once.
+    Only objects with ``state_dict`` are saved. A counter in a variable, or averaged weights in a
+    dictionary, have their initial values in a resumed run. A warning is logged once for each.
 
     Example:
         >>> unsaved = Unsaved(logging.getLogger("doctest"))
@@ -37,12 +37,12 @@ class Unsaved:
         """Logs a warning about variables that have changed since the last call.
 
         Args:
-            values: the values by the path to them, see :class:`Belongings`.
+            values: the values by path, see :class:`Belongings`.
 
         Returns:
-            Paths to the variables that have changed for the first time.
+            The paths of the variables that have changed for the first time.
         """
-        now = {path: _mark(value) for path, value in values.items()}
+        now = {path: _fingerprint(value) for path, value in values.items()}
         before, self._before = self._before, now
         changed = [path for path, mark in now.items() if path in before and before[path] != mark]
         new = [path for path in changed if path not in self._named]
@@ -50,22 +50,22 @@ class Unsaved:
         if new:
             self._logger.warning(
                 "These variables change during the run, but are not saved, so that a resumed run "
-                "has their initial values: %s. Keep them in an object with state_dict and "
-                "load_state_dict, or numbers in trainer.state, with their names in "
+                "would have their initial values: %s. Keep them in an object with state_dict and "
+                "load_state_dict, or keep numbers in trainer.state and add their names to "
                 "trainer.state_dict_user_keys", join_names(new),
             )  # fmt: skip
         return new
 
 
-def _mark(value: Any) -> object:
-    """Returns what differs for another value, and for a tensor that was changed in place."""
+def _fingerprint(value: Any) -> object:
+    """Returns a key that differs for another value, and after a tensor was changed in place."""
     if not isinstance(value, Tensor):
         return repr(value)
     return id(value), version_of(value)
 
 
 def unsaved_values_of(name: str, model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yields numbers and buffers of a module that its state does not hold, with the path to them.
+    """Yields numbers and buffers of a module that its state does not hold, with their paths.
 
     Example:
         >>> model = nn.Dropout(0.5)

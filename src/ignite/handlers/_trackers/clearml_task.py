@@ -1,4 +1,4 @@
-"""A task of ClearML as a tracker, and what it has not sent yet."""
+"""A ClearML task as a tracker, and the values that it has not sent yet."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _CLOSE_TIMEOUT_S = 30.0
 _CHECK_EVERY_S = 10.0
 _GIVES_UP_AFTER_S = 5.0  # less than the 10 seconds after which ClearML stops waiting for its thread
 _MAX_UNSENT = 10_000
-# Of connecting, with pauses of 2, 4, 8 ... seconds. With those of ClearML, a server that is down blocks
-# the end of the program for hours.
+# Number of connection attempts, with pauses of 2, 4, 8 ... seconds. With ClearML's default, a server
+# that is down blocks the end of the program for hours.
 _MAX_RETRIES, _CLEARML_RETRIES = 3, 240
 _OFFLINE_ID = "offline-"
 
@@ -47,7 +47,7 @@ class ClearMLTask:
 
     Args:
         clearml: the package.
-        arguments: of ``Task.init``.
+        arguments: arguments of ``Task.init``.
         logger_name: the name of the logger for warnings.
     """
 
@@ -68,8 +68,9 @@ class ClearMLTask:
         return self.task.get_logger()
 
     def _start(self, **kwargs: Any) -> Any:
-        # Not in a process: a process may go on writing after the training process was killed. It is
-        # also forked while ClearML starts git, which then blocks the end of the task for minutes.
+        # ClearML reports from a thread, because a subprocess may go on writing after the training
+        # process was killed. The subprocess is also forked while ClearML runs git, which then
+        # delays the end of the task by minutes.
         settings = import_optional("clearml.config", extra="clearml").config_obj
         development, retries = settings.get("sdk.development"), settings.get("api.http.retries")
         if "report_use_subprocess" not in development:
@@ -78,10 +79,10 @@ class ClearMLTask:
             retries.put("connect", _MAX_RETRIES)
         task_class = self._clearml.Task
         if not task_class.is_offline() and not is_reachable():
-            warnings.warn("Cannot reach the ClearML server, the task is offline", stacklevel=5)
+            warnings.warn("Cannot reach the ClearML server: the task is offline", stacklevel=5)
             task_class.set_offline(offline_mode=True)
-        # By default, ClearML may clear the task of an earlier run of the program, to use it again.
-        # A checkpoint may want to continue that task.
+        # By default, ClearML may clear and reuse the task of an earlier run of the program, which a
+        # checkpoint may continue.
         return task_class.init(**{"reuse_last_task_id": False, **self._arguments, **kwargs})
 
     def reopen(self) -> None:
@@ -193,9 +194,9 @@ class ClearMLTask:
 
 
 class Unsent:
-    """Latest values that ClearML may have in memory only, where they are lost with the process.
+    """Latest values that ClearML may hold only in memory, and would lose if the process is killed.
 
-    They are saved with the run, so that training need not wait for ClearML at a checkpoint.
+    They are saved with the run, so that saving a checkpoint does not wait for ClearML.
     """
 
     def __init__(self) -> None:
@@ -207,11 +208,11 @@ class Unsent:
 
     @property
     def has_any(self) -> bool:
-        """Whether anything was ever added."""
+        """Whether any value has ever been added."""
         return self._num_added > 0
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """Adds values that were given to ClearML just now."""
+        """Adds values that have just been passed to ClearML."""
         with self._lock:
             self._entries.append((self._num_added, step, values))
             self._num_added += 1
@@ -222,11 +223,11 @@ class Unsent:
             return [(step, values) for _, step, values in self._entries]
 
     def check(self, task: Any, at_once: bool = False) -> None:
-        """Drops what an offline task has written, or starts to wait for what another has sent.
+        """Drops the values that an offline task has written, or that an online task has sent.
 
         Args:
             task: the task.
-            at_once: otherwise only from time to time.
+            at_once: whether to check now. Otherwise, it checks at intervals.
         """
         if not at_once and not self._throttle.is_due():
             return
@@ -238,10 +239,10 @@ class Unsent:
 
     def _wait(self, task: Any) -> None:
         end, start = self._num_added, clock.now()
-        # Twice: the first wait may end with a write that had begun before it.
+        # Waits twice, because the first wait may end with a write that had begun before it.
         for _ in range(2):
             task.flush(wait_for_uploads=True)
-        if clock.now() - start > _GIVES_UP_AFTER_S:  # ClearML does not say whether it gave up
+        if clock.now() - start > _GIVES_UP_AFTER_S:  # ClearML does not report a time-out
             return
         with self._lock:
             while self._entries and self._entries[0][0] < end:
@@ -249,19 +250,19 @@ class Unsent:
 
 
 def is_reachable() -> bool:
-    """Whether the server accepts connections. ClearML itself would try for hours."""
+    """Whether the server accepts connections. ClearML itself would retry for hours."""
     session = import_optional("clearml.backend_api", extra="clearml").Session
     return why_unreachable(session.get_api_server_host()) is None
 
 
 def wait_for_uploads(outbox: Outbox) -> None:
-    """Waits until all models are sent, or the server is down."""
+    """Waits until all models are uploaded, or the server is unreachable."""
     while not outbox.wait() and is_reachable():
         pass
 
 
 def _events_of(task_id: str) -> Path:
-    """Returns the file of the events of an offline task."""
+    """Returns the path of the event file of an offline task."""
     config = import_optional("clearml.config", extra="clearml")
     return Path(config.get_offline_dir(task_id)) / "metrics.jsonl"
 
@@ -274,9 +275,9 @@ def _read(path: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def _repair(path: Path) -> None:
-    """Cuts off the last line if the process was killed while it wrote it.
+    """Removes an incomplete last line, which a process that was killed has left.
 
-    ClearML would append to this line, and then could not read it.
+    Otherwise, ClearML would append to this line, and could not read it afterwards.
     """
     if not path.exists():
         return

@@ -1,4 +1,4 @@
-"""Scalars of a run in a file that survives a kill, and trackers of clients that need one."""
+"""A journal of scalars that survives a killed process, and the base of trackers that need one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["ClientRun", "Journal", "journaled", "plain"]
 
 
 class Journal:
-    """A file to which scalars are appended. What was added is in the file if the process is killed.
+    """A file to which scalars are appended, and in which they survive if the process is killed.
 
-    Processes that continue a run append to the same file.
+    Processes that resume a run append to the same file.
 
     Args:
         folder: where the client keeps the files of the run.
@@ -48,15 +48,15 @@ class Journal:
         """Appends the numbers and strings among ``values``."""
         kept = {name: v for name, v in values.items() if isinstance(v, int | float | str)}
         if kept:
-            # The line break ends the row before, which may be incomplete after a kill.
+            # The line break ends the previous row, which may be incomplete after a kill.
             self.size_bytes += self._file.write(b"\n" + json.dumps([step, kept]).encode())
 
     def rows(self, start: int = 0, end: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yields step and values of the rows between two positions in bytes."""
+        """Yields the step and the values of each row between two byte offsets."""
         return _rows(self._path, start, end)
 
     def truncate(self, size_bytes: int) -> None:
-        """Drops the rows from a position on."""
+        """Removes the rows after a byte offset."""
         self.size_bytes = min(size_bytes, self.size_bytes)
         self._file.truncate(self.size_bytes)
 
@@ -66,7 +66,7 @@ class Journal:
 
 
 def journaled(folder: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields step and values of the rows of the :class:`Journal` of a run, if there is one."""
+    """Yields the step and the values of each row in the :class:`Journal` of a run, if it exists."""
     path = _path_of(folder, name)
     if path.exists():
         yield from _rows(path)
@@ -88,11 +88,11 @@ def _rows(
 
 
 class ClientRun(ABC):
-    """Base of trackers on a run of a client that keeps values in memory before it writes them.
+    """Base class of trackers whose client buffers values in memory before it writes them.
 
-    The client loses them if the process is killed, so scalars go to a :class:`Journal` as well. A
-    process that resumes the run reads what the client has written, logs again what is missing up to
-    the checkpoint, and skips steps that are logged already.
+    The buffered values are lost if the process is killed, so scalars are also written to a
+    :class:`Journal`. A process that resumes the run reads the client's files, logs again the values
+    up to the checkpoint that are missing, and skips steps that have already been logged.
 
     Subclasses implement the abstract methods, and further methods of
     :class:`~ignite.handlers.trackers.Tracker`.
@@ -116,26 +116,26 @@ class ClientRun(ABC):
 
     @abstractmethod
     def _start(self, run_id: str | None) -> str:
-        """Sets ``client`` to the run with this id, or to a new run; returns the id.
+        """Sets ``client`` to the run with this id, or to a new run, and returns its id.
 
-        If names are not unique, the id is a unique word, a space, and the name.
+        If names are not unique, the id consists of a unique word, a space, and the name.
         """
 
     @abstractmethod
     def _log(self, values: Mapping[str, Any], step: int) -> None:
-        """Hands values to the client."""
+        """Passes values to the client."""
 
     @abstractmethod
     def _end(self) -> None:
-        """Ends the run, and writes all values."""
+        """Ends the run and writes all values."""
 
     @abstractmethod
     def _folder(self) -> Path | None:
-        """Returns the folder of the files of the client; None if only a server has the values."""
+        """Returns the folder of the client's files; None if only a server stores the values."""
 
     @abstractmethod
     def _stored(self) -> Iterable[tuple[str, int]]:
-        """Yields the names and steps in the files that the client has written for the run."""
+        """Yields the names and steps of the values in the client's files for the run."""
 
     def _open(self, run_id: str | None) -> None:
         self._id = self._start(run_id)
@@ -145,7 +145,7 @@ class ClientRun(ABC):
         except OSError:
             self._end()
             raise
-        # From here on, the client has got the rows in this process.
+        # The client of this process gets all rows after this offset.
         self._opened_at = 0 if self._journal is None else self._journal.size_bytes
         self._is_open = True
 
@@ -172,7 +172,7 @@ class ClientRun(ABC):
         self._end()
 
     def reopen(self) -> None:
-        """Continues the run that was ended."""
+        """Reopens the run after it was ended."""
         self._open(self._id)
 
     def elsewhere(self, folder: Path) -> Discarding:
@@ -180,12 +180,12 @@ class ClientRun(ABC):
         return Discarding(self.client)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the id of the run, and how much of the journal belongs to it by now."""
+        """Returns the id of the run and the current size of its journal."""
         size_bytes = 0 if self._journal is None else self._journal.size_bytes
         return {"id": self._id, "journal_bytes": size_bytes}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continues the run of a checkpoint, unless the program has named another one."""
+        """Continues the run of a checkpoint, unless the user has named another one."""
         if state_dict["id"] != self._id:
             if self._arguments.get(self.id_argument) not in (None, _name_of(state_dict["id"])):
                 return
@@ -198,12 +198,12 @@ class ClientRun(ABC):
             self._restore(self._journal, state_dict["journal_bytes"])
 
     def _restore(self, journal: Journal, size_bytes: int) -> None:
-        """Logs again what is in the journal up to the checkpoint, but not in the client's files."""
+        """Logs again the values up to the checkpoint that are missing from the client's files."""
         own = list(journal.rows(start=self._opened_at))
         for step, values in own:
             self._note(values, step)
         if size_bytes < self._opened_at:
-            # What earlier processes logged later is in the client's files, or is logged anew.
+            # Values logged after the checkpoint are in the client's files, or will be logged again.
             journal.truncate(size_bytes)
             for step, values in own:
                 journal.add(values, step)
@@ -217,12 +217,12 @@ class ClientRun(ABC):
 
 
 def _name_of(run_id: str) -> str:
-    """Returns the part of an id that programs know."""
+    """Returns the part of an id that users know."""
     return run_id.partition(" ")[2] or run_id
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns numbers as those of Python, whose types clients and JSON know; others as they are.
+    """Converts numbers to Python numbers, which clients and JSON accept; keeps other values.
 
     Example:
         >>> import numpy as np

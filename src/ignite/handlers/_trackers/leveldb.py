@@ -1,4 +1,4 @@
-"""Records of files in the format of LevelDB's log, which some trackers write."""
+"""Reads files in LevelDB's log format, which some trackers write."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def records(data: bytes, header_bytes: int = 7) -> Iterator[bytes]:
     content. Chunks do not cross the end of a block.
 
     Args:
-        data: the content of the file; the file may have been cut off anywhere.
-        header_bytes: the length of the header, which belongs to the first block.
+        data: the content of the file, which may be truncated at any byte.
+        header_bytes: the length of the header, which counts as part of the first block.
 
     Example:
         >>> chunk = struct.pack("<IHB", 0, 3, 1) + b"abc"

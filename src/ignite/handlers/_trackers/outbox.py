@@ -1,4 +1,4 @@
-"""Servers that may be slow or down: a queue of items, for which training never waits, and a check."""
+"""A queue for servers that may be slow or down, so that training never waits; a reachability check."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Outbox:
 
     Args:
         send: sends a list of items, all or none.
-        is_refused: whether an error of ``send`` means that a retry would fail as well.
+        is_refused: whether an error of ``send`` is permanent, so that a retry would fail, too.
         name: the name of the logger for warnings.
         capacity: maximum number of queued items.
         max_batch_size: maximum number of items per call of ``send``.
@@ -72,7 +72,7 @@ class Outbox:
             if self._is_closing:
                 raise RuntimeError("Cannot log after close()")
             if len(self._items) - self._num_sending >= self._capacity:
-                # Items at the front are being sent, so the oldest behind them is dropped.
+                # The items at the front are being sent, so the oldest item after them is dropped.
                 del self._items[self._num_sending]
                 self._num_lost += 1
             self._items.append(item)
@@ -85,7 +85,7 @@ class Outbox:
             self._changed.notify_all()
 
     def wait(self, timeout_s: float = 10.0) -> bool:
-        """Waits until all items are sent, but not for a server that is down.
+        """Waits until all items are sent; does not wait while the server is down.
 
         Returns:
             Whether all items were sent.
@@ -141,7 +141,7 @@ class Outbox:
         return 0.0 if num_done else min(max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
 
     def _try(self, batch: list[Any]) -> int:
-        """Returns how many of the first items are done."""
+        """Sends a batch, and returns how many items at the front of the queue are done."""
         try:
             self._send(batch)
         except Exception as error:
@@ -183,11 +183,11 @@ def _send_in_background(reference: weakref.ref[Outbox]) -> None:
 
 
 def why_unreachable(url: str, timeout_s: float = 5.0) -> str | None:
-    """Returns why no connection to the server of a URL can be made, or None if one can.
+    """Returns the reason why the server of a URL is unreachable; None if it is reachable.
 
-    Clients of trackers try for a minute or more before they give up. This check takes
-    milliseconds if the server is down, and ``timeout_s`` if its machine is. It connects to a proxy
-    of the environment if there is one.
+    Clients of trackers retry for a minute or more before they fail. This check takes milliseconds
+    if the server is down, and ``timeout_s`` if its host is. If the environment sets a proxy, it
+    connects to the proxy.
 
     Example:
         >>> why_unreachable("http://127.0.0.1:1")

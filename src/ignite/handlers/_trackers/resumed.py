@@ -1,4 +1,4 @@
-"""Trackers of resumed and of dry runs; histograms and images in the form that clients take."""
+"""Helpers of trackers: for resumed runs, for dry runs, and to convert histograms and images."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class LoggedSteps:
         self._of_all = -1
 
     def note(self, name: str, step: int) -> None:
-        """Remembers that ``name`` was logged up to ``step``."""
+        """Records that ``name`` was logged up to ``step``."""
         self._by_name[name] = max(step, self._by_name.get(name, -1))
 
     def note_all(self, step: int) -> None:
-        """Remembers that all names were logged up to ``step``."""
+        """Records that all names were logged up to ``step``."""
         self._of_all = max(step, self._of_all)
 
     def has(self, name: str, step: int) -> bool:
@@ -43,7 +43,7 @@ class LoggedSteps:
         return step <= max(self._of_all, self._by_name.get(name, -1))
 
     def new(self, values: Mapping[str, Any], step: int) -> dict[str, Any]:
-        """Returns the values that are not logged yet."""
+        """Returns the values that have not been logged yet."""
         return {name: value for name, value in values.items() if not self.has(name, step)}
 
 
@@ -78,7 +78,7 @@ class Discarding:
         """Discards a file."""
 
     def close(self) -> None:
-        """Has nothing to close."""
+        """Does nothing."""
 
 
 def bin_counts(values: Tensor, num_bins: int = 64) -> tuple[list[int], list[float]]:
@@ -99,7 +99,7 @@ def bin_counts(values: Tensor, num_bins: int = 64) -> tuple[list[int], list[floa
 
 
 def last_steps(series: Iterable[tuple[str, int]]) -> LoggedSteps:
-    """Returns the last step of each name, given all names and steps that were logged."""
+    """Returns the last step of each name, from all logged pairs of name and step."""
     logged = LoggedSteps()
     for name, step in series:
         logged.note(name, step)
@@ -107,7 +107,7 @@ def last_steps(series: Iterable[tuple[str, int]]) -> LoggedSteps:
 
 
 def pixels(image: Tensor) -> Any:
-    """Returns an image of shape (C, H, W) as an array of NumPy of shape (H, W, C) and type uint8.
+    """Converts an image of shape (C, H, W) to a uint8 NumPy array of shape (H, W, C).
 
     Floating point values are expected in [0, 1].
 

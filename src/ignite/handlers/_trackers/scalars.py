@@ -25,7 +25,7 @@ __all__ = [
 Path: TypeAlias = tuple[Any, ...]
 """Parts of a name: tag, name, then nested keys or indices.
 
-Strings, except for keys that users chose otherwise.
+Strings, unless users chose keys of another type.
 """
 Scalar: TypeAlias = Any
 """A number, a string, or a tensor of at most one dimension."""
@@ -161,7 +161,7 @@ class _Element(HostCopy):
 
 
 def stacked(values: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-    """Stacks single numbers of one accelerator and dtype, so that they share a copy to the host.
+    """Stacks single numbers of the same device and dtype, so that one copy moves them to the host.
 
     Args:
         values: pairs of a name and any value.
@@ -186,7 +186,7 @@ def stacked(values: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
 
 
 class HostQueue:
-    """Queue of entries: first in, first out, each as soon as all its numbers are on the host."""
+    """FIFO queue of entries, which yields each entry when all its numbers are on the host."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[list[tuple[Path, Any]], int]] = deque()
