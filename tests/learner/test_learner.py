@@ -482,7 +482,7 @@ def test_mistakes_are_found_before_the_first_step():
             ValueError,
             "freeze: no parameter matches 'nothing\\*'. There are 0.weight",
         ),
-        ({"freeze": ["*"]}, ValueError, "leaves nothing to train"),
+        ({"freeze": ["*"]}, ValueError, "leave at least one parameter to train"),
         (
             {"param_groups": {"no.*": {}}},
             ValueError,

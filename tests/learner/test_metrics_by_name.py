@@ -121,6 +121,6 @@ def test_objects_and_names_of_ones_own():
     assert made["mine"] is own
     assert list(make_metrics([own, "mcc"], "multiclass", True)) == ["Accuracy", "mcc"]
     with pytest.raises(
-        ValueError, match="multilabel metric 'roc_auc' is not known. Known are accuracy, f1"
+        ValueError, match="multilabel metric 'roc_auc' is not known. Known names are accuracy, f1"
     ):
         make_metrics(["roc_auc"], "multilabel", True)

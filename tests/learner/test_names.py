@@ -13,10 +13,10 @@ def test_case_hyphens_and_spaces_do_not_matter(name):
 def test_an_unknown_name_lists_the_near_ones_and_all():
     with pytest.raises(
         ValueError,
-        match=r"optimizer 'adamww' is not known: did you mean 'adamw' or .*Known are ada",
+        match=r"optimizer 'adamww' is not known: did you mean 'adamw' or .*Known names are ada",
     ):
         find("optimizer", "adamww", OPTIMIZERS)
-    with pytest.raises(ValueError, match=r"loss 'zzz' is not known. Known are bce, "):
+    with pytest.raises(ValueError, match=r"loss 'zzz' is not known. Known names are bce, "):
         find("loss", "zzz", LOSSES)
 
 

@@ -1,4 +1,4 @@
-"""The short path: ``Learner`` builds ordinary engines with handlers and metrics, and exposes them."""
+"""``Learner``, which builds ordinary engines with handlers and metrics, and exposes them."""
 
 from ignite.learner._demo import demo
 from ignite.learner._runs import environment

@@ -93,8 +93,8 @@ def find(what: str, name: str, known: Mapping[str, T]) -> T:
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
     hint = f": did you mean {' or '.join(map(repr, near))}?" if near else "."
     raise ValueError(
-        f"{what} {name!r} is not known{hint} Known are {', '.join(sorted(known))}; objects are "
-        "taken, too"
+        f"{what} {name!r} is not known{hint} Known names are {', '.join(sorted(known))}; objects are "
+        "accepted, too"
     )
 
 

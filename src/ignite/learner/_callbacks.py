@@ -1,4 +1,4 @@
-"""What one call of ``fit`` attaches to its engines."""
+"""Handlers that one call of ``fit`` attaches to its engines."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Folder:
     score: Callable[[Engine[Any, Any]], float] | None
     provenance: Provenance
     is_paced: bool
-    """Whether to skip saves that would cost too large a share of the time."""
+    """Whether to skip saves that would take too large a fraction of the time."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Batches:
         """The keys of the targets in batches that are dictionaries."""
 
     def parts(self, batch: Any) -> Parts:
-        """Returns inputs, targets and weights; None for what is missing."""
+        """Returns inputs, targets and weights; None for missing ones."""
         return take_apart(batch, self.target)
 
     def targets(self, y: Any) -> Any:
@@ -92,7 +92,7 @@ class _TrainingOutput:
     Args:
         loss: the loss of a batch.
         is_shared: whether several batches or processes contribute to one step, so that their counts
-            matter.
+            are needed.
     """
 
     def __init__(self, loss: TrainingLoss, is_shared: bool) -> None:
@@ -231,7 +231,7 @@ class Engines:
                 yield
             return
         self._output.is_measured = group is not None
-        # Called by the step itself: a handler would take longer than the rest of this class.
+        # Called by the step itself, because a handler would take longer than the rest of this class.
         self._output.note = recorder.note
         try:
             yield
@@ -261,7 +261,7 @@ class Engines:
         """
         if self._output is None:
             return None
-        # Copies, since the metrics belong to the evaluator. Metrics that measure the engine take no
+        # Copies, because the metrics belong to the evaluator. Metrics that measure the engine take no
         # outputs.
         own = {
             name: metric
@@ -274,7 +274,7 @@ class Engines:
         """Creates the metrics, without the loss, by name.
 
         Raises:
-            ValueError: a name is no metric for this task.
+            ValueError: there is no metric of this name for the task.
             TypeError: an item is neither a name nor a metric.
         """
         if not self._metrics:
@@ -296,8 +296,8 @@ class Engines:
         Args:
             task: the task.
             batch: a batch of the data.
-            is_fair: whether the metrics must be computable from this batch alone. If not, the
-                result is None where they are not.
+            is_fair: whether the metrics must be computable from this batch alone. If not, the result
+                is None for metrics that are not.
         """
         evaluator = create_supervised_evaluator(self.model, **self._evaluator_options)
         evaluator.logger = _QUIET
@@ -307,7 +307,7 @@ class Engines:
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda: counted.append(True))
         try:
             with warnings.catch_warnings():
-                # Warnings about few samples; others are repeated in the evaluation.
+                # Ignores warnings about few samples; others are repeated in the evaluation.
                 warnings.simplefilter("ignore")
                 return evaluator.run([batch]).metrics
         except Exception:
@@ -353,7 +353,7 @@ def _copied(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shared(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model as several processes train it together."""
+    """Wraps the model for training with several processes."""
     if idist.get_world_size() == 1 or isinstance(model, DistributedDataParallel):
         return model
     return DistributedDataParallel(model, device_ids=None if device.type == "cpu" else [device])
@@ -368,7 +368,7 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 
 def check_model(model: Any) -> None:
-    """Raises a TypeError unless it is a module."""
+    """Raises a TypeError unless ``model`` is a module."""
     if isinstance(model, type):
         raise TypeError(
             f"model should be a torch.nn.Module, but given the class {model.__name__}: pass "

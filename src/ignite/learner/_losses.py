@@ -72,7 +72,7 @@ class TrainingLoss:
     elements are ignored. The loss of several batches is the sum of their numerators divided by the
     sum of their :math:`n`.
 
-    A PyTorch loss with class weights of its own is divided by the sum of these, as in PyTorch. With
+    A PyTorch loss with its own class weights is divided by their sum, as in PyTorch. With
     ``reduction="sum"`` the loss of a batch remains a sum; only the loss of an epoch is divided. A
     custom loss can be weighted if it returns one value for each element or has an argument
     ``reduction``. If it returns a mean, it cannot be weighted; :math:`n` is the number of elements
@@ -123,7 +123,7 @@ class TrainingLoss:
         """Returns the loss and the number of elements that count.
 
         Args:
-            y_pred: what the model gives.
+            y_pred: the output of the model.
             target: y, or :class:`Weighted`.
         """
         y, weight = target if type(target) is Weighted else (target, None)
@@ -146,9 +146,9 @@ class TrainingLoss:
         return CountedLoss(total / (count + (count == 0)), count)
 
     def check(self, y_pred: Any, target: Any) -> Any:
-        """Raises errors about weights that the first step would raise.
+        """Raises the errors about weights that the first step would raise.
 
-        Returns the targets as the loss takes them.
+        Returns the targets in the form that the loss expects.
         """
         y, weight = target if type(target) is Weighted else (target, None)
         y_pred, y = self._ready(y_pred, y)
@@ -179,7 +179,7 @@ class TrainingLoss:
             )
 
     def learn(self, classes: Sequence[Any], balance: Sequence[float] = ()) -> None:
-        """Sets the class names and balanced weights learnt from the training data.
+        """Sets the class names and balanced weights learned from the training data.
 
         Args:
             classes: class names in the order of the class indices, to look up weights by name.
@@ -188,7 +188,7 @@ class TrainingLoss:
         self._classes, self._balance, self._table = classes, balance, None
 
     def balance_of(self, y: Any) -> tuple[float, ...]:
-        """Returns weights with which all classes of these targets count equally.
+        """Returns weights that make all classes of these targets count equally.
 
         Raises:
             TypeError: the targets are not classes.
@@ -207,7 +207,7 @@ class TrainingLoss:
         return one_row(y_pred, 1)
 
     def fitted(self, y_pred: Any, y: Any) -> Any:
-        """Returns targets in the dtype and shape that the loss takes, where this is unambiguous."""
+        """Returns targets in the dtype and shape that the loss expects, where this is unambiguous."""
         if self.name is None or not isinstance(y, Tensor) or not isinstance(y_pred, Tensor):
             return y
         if self._has_classes:
@@ -219,7 +219,7 @@ class TrainingLoss:
         y_pred = self.row_kept(y_pred, y)
         y = self.fitted(y_pred, y)
         if self._is_of_numbers and y_pred.shape != y.shape:
-            check_numbers(str(self.name), y_pred, y)  # torch would let each output meet each target
+            check_numbers(str(self.name), y_pred, y)  # torch would broadcast outputs and targets
         return y_pred, y
 
     def _losses(self, y_pred: Any, y: Any) -> Tensor:
@@ -382,7 +382,7 @@ def _with_grad(loss: Callable[..., Tensor], y_pred: Any, y: Any) -> Tensor:
 
 
 def _zero(loss: Tensor) -> Tensor:
-    """Returns 0 with zero gradients instead of NaN, the mean over nothing."""
+    """Returns 0 with zero gradients instead of NaN, the mean over no elements."""
     return torch.where(torch.zeros_like(loss, dtype=torch.bool), loss, torch.zeros_like(loss))
 
 

@@ -100,7 +100,7 @@ class Optimizers(Optimizer):
         pass
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Rejects new groups, since their part is unknown.
+        """Rejects new groups, because it is unknown to which part they belong.
 
         Raises:
             TypeError: the group has parameters.
@@ -201,7 +201,7 @@ def _made(
         torch.optim.AdamW,
     )
     if can_be_fused and is_faster and "fused" not in arguments:
-        with contextlib.suppress(RuntimeError):  # not on this device, or not for these dtypes
+        with contextlib.suppress(RuntimeError):  # not supported on this device, or for these dtypes
             return make(parameters, fused=True, **arguments)
     made: Optimizer = make(parameters, **arguments)
     return made
@@ -248,7 +248,7 @@ def _not_matched(names: list[str], optimizers: Mapping[str, Any]) -> str:
 def _grouped(
     trained: Named, groups: Mapping[str, Mapping[str, Any]], model: nn.Module
 ) -> list[dict[str, Any]]:
-    """Each parameter in the group of the first pattern that its name matches."""
+    """Puts each parameter into the group of the first pattern that its name matches."""
     parts = _by_pattern(trained, groups)
     for pattern in groups:
         if not parts[pattern]:
@@ -263,7 +263,7 @@ def _grouped(
 
 
 def _by_pattern(named: Named, patterns: Iterable[str]) -> dict[str | None, Named]:
-    """Parameters by the first pattern that their name matches, or None."""
+    """Returns parameters by the first pattern that their name matches, or None."""
     parts: dict[str | None, Named] = {pattern: [] for pattern in (*patterns, None)}
     for name, parameter in named:
         pattern = next(
@@ -293,11 +293,11 @@ def check_optimizer(optimizer: Any, model: nn.Module) -> None:
 def adopt_parameters(
     optimizer: Optimizer, spec: Any, groups: Mapping[str, Any], model: nn.Module
 ) -> list[str]:
-    """Adds parameters to the optimizer that were added to the model, or unfrozen, since it was made.
+    """Adds parameters to the optimizer that were added to the model, or unfrozen, after it was created.
 
     Args:
         optimizer: the result of :func:`make_optimizer`.
-        spec: its ``optimizer`` argument; if that was an optimizer, it is left as it is.
+        spec: its ``optimizer`` argument; if that was an optimizer, it is not changed.
         groups: its ``groups`` argument.
         model: the model to train.
 
@@ -316,8 +316,8 @@ def adopt_parameters(
         return [name for name, _ in new]
     if idist.get_world_size() > 1:
         raise ValueError(
-            "The model should train the same parameters as when the learner was created, since "
-            f"processes synchronize those, but given {', '.join(name for name, _ in new[:5])} in "
+            "The model should train the same parameters as when the learner was created, which "
+            f"processes synchronize, but given {', '.join(name for name, _ in new[:5])} in "
             "addition: create another Learner"
         )
     if isinstance(spec, Mapping):
@@ -365,7 +365,7 @@ class Rates:
                 _set(group, "lr", group.get("initial_lr", left))
 
     def put_back(self) -> None:
-        """Restores the rates that all groups had when this object was made."""
+        """Restores the rates that all groups had when this object was created."""
         for group, left, initial in zip(
             self._optimizer.param_groups, self.left, self._initial, strict=False
         ):
@@ -380,12 +380,12 @@ class Rates:
 class Settings:
     """Saves the optimizer options that the program has set.
 
-    If a run is resumed by a program with other options, such as another learning rate, those apply.
+    If the program that resumes a run has other options, such as another learning rate, these apply.
     Options that a schedule or a handler has changed during the run are restored from the
     checkpoint.
 
     Args:
-        optimizer: the optimizer as the program has made it.
+        optimizer: the optimizer as created by the program.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -396,7 +396,7 @@ class Settings:
     def schedule(self, factor: Callable[[int], float]) -> LambdaLR:
         """Multiplies the learning rates by ``factor(step)``.
 
-        The scheduler is to be restored before this.
+        Restore the scheduler before this object.
         """
         for group in self._optimizer.param_groups:
             group["initial_lr"] = group["lr"]
@@ -446,7 +446,7 @@ def _options_of(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def _set(group: dict[str, Any], name: str, value: Any) -> None:
     if isinstance(group[name], Tensor):
-        group[name].fill_(value)  # in place: a captured CUDA graph reads this tensor
+        group[name].fill_(value)  # in place, because a captured CUDA graph reads this tensor
     else:
         group[name] = tuple(value) if isinstance(value, list) else value
 
@@ -495,4 +495,6 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
         for parameter in chosen:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(f"freeze={list(patterns)} leaves nothing to train")
+        raise ValueError(
+            f"freeze should leave at least one parameter to train, but given {list(patterns)}, which match all"
+        )

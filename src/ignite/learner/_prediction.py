@@ -1,4 +1,4 @@
-"""What a trained learner gives away: predictions, reports, an exported model, its weights."""
+"""Results of a trained learner: predictions, reports, an exported model, saved weights."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
 @contextlib.contextmanager
 def _applied(learner: LearnerState) -> Iterator[None]:
-    """Evaluation mode, averaged weights and no gradients for the block."""
+    """Context with evaluation mode, averaged weights, and no gradients."""
     modes = [(module, module.training) for module in learner.model.modules()]
     try:
         with learner._engines.averaged(), torch.no_grad():
@@ -249,7 +249,7 @@ def _shape_of(output: Any) -> str:
     )
 
 
-_RTOL, _ATOL = 1e-3, 1e-4  # other kernels sum in another order
+_RTOL, _ATOL = 1e-3, 1e-4  # other kernels sum in a different order
 
 
 class _Call(NamedTuple):

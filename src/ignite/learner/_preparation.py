@@ -1,4 +1,4 @@
-"""Prepares data for a learner: makes batches, learns from them, and checks them before the first step."""
+"""Prepares data for a learner: creates batches, learns facts from them, and checks them before the first step."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _MAX_CLASSES = 256
 
 
 class LearnerState(Protocol):
-    """What the modules of this package use of a :class:`~ignite.learner.Learner`."""
+    """The attributes of a :class:`~ignite.learner.Learner` that the modules of this package use."""
 
     logger: logging.Logger
     device: torch.device
@@ -84,13 +84,13 @@ class LearnerState(Protocol):
 
 @dataclass(frozen=True)
 class Batching:
-    """How to make batches of data that are not yet in batches; None for the default."""
+    """Options for data that are not yet in batches; None for the default."""
 
     batch_size: int | None = None
     shuffle: bool | None = None
     num_workers: int = 0
     is_shared: bool = True
-    """Whether the processes share the samples; if not, each one reads all of them."""
+    """Whether the samples are divided among the processes; if not, each process reads all of them."""
     target: Names | None = None
     drop_last: bool = False
 
@@ -164,7 +164,7 @@ def _has(data: Any, target: Names | None) -> bool:
 
 
 def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
-    """Returns ``facts``, completed by what is learned from this data.
+    """Returns ``facts``, completed by facts learned from this data.
 
     Raises:
         ValueError: metrics are given by name, but the task cannot be inferred.
@@ -227,14 +227,14 @@ def example_of(loader: Loader) -> Any:
 
 
 def _copied_to_host(leaf: Any) -> Any:
-    """Copies to the CPU: a slice would keep the whole array alive."""
+    """Copies to the CPU, because a slice would keep the whole array alive."""
     return leaf.detach().cpu().clone() if isinstance(leaf, Tensor) else leaf.cpu()
 
 
 def load_to_train(
     learner: LearnerState, data: Any, how: Batching, facts: Facts
 ) -> tuple[Loader, Facts]:
-    """Returns checked training batches, and what was learnt from them."""
+    """Returns checked training batches, and the facts learned from them."""
     loader = load(learner, data, how, facts)
     learnt = replace(
         learn(learner, loader, facts), target=facts.target if how.target is None else how.target
@@ -242,7 +242,7 @@ def load_to_train(
     learnt = replace(learnt, balance=_balance(learner, data, loader))
     try:
         check(learner, loader, learnt)
-    except (RuntimeError, TypeError):  # perhaps an embedding was given floats
+    except (RuntimeError, TypeError):  # perhaps an embedding received floats
         with_codes = replace(facts, known=replace(facts.known, has_codes=True))
         if facts.is_learnt or not _has_integers(
             loader, other := load(learner, data, how, with_codes)
@@ -282,7 +282,7 @@ def rehearse(learner: LearnerState, loader: Loader, facts: Facts) -> set[str] | 
         try:
             found = engines.try_out(facts.task, batch, is_fair)
         except Exception as error:
-            error.add_note("in a trial of the evaluation before the first step")
+            error.add_note("while trying the evaluation before the first step")
             raise
     return None if found is None else set(numbers_in(found))
 
@@ -351,7 +351,7 @@ def check(learner: LearnerState, loader: Loader, facts: Facts, what: str = "") -
         )  # fmt: skip
     except Exception as error:
         if what:
-            error.add_note(f"{what}in the data to validate on")
+            error.add_note(f"{what}in the validation data")
         raise
     for text in warnings:
         learner.logger.warning("%s%s", what, text)

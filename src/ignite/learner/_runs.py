@@ -1,4 +1,4 @@
-"""Records a run: its history, and the folder that describes it."""
+"""Records a run: its history, and the files that describe it in its folder."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Recorder:
 
         Args:
             loss: a number, or a tensor of one element that needs no gradient.
-            num_counted: how many elements it is the mean of, a number or a tensor of one element.
+            num_counted: number of elements it is the mean of, a number or a tensor of one element.
             is_sum: whether it is their sum.
         """
         if isinstance(loss, Tensor) and loss.is_cpu:
@@ -244,7 +244,7 @@ def _is_number(value: Any) -> bool:
 
 
 def environment() -> dict[str, Any]:
-    """Returns what a result may depend on: versions, platform, git commit and command line.
+    """Returns the environment of a run: versions, platform, git commit and command line.
 
     Example:
         >>> environment()["torch"] == torch.__version__
@@ -291,9 +291,9 @@ def _ask_git(*arguments: str) -> str:
 def note_session(
     folder: Path, config: Mapping[str, Any], learnt: str | None = None
 ) -> dict[str, Any]:
-    """Adds this call of ``fit`` to ``run.json``, with what was learnt from the data as JSON.
+    """Adds this call of ``fit`` to ``run.json``, with the facts learned from the data as JSON.
 
-    Returns all of it.
+    Returns the whole content.
 
     Raises:
         CheckpointError: the file exists, but is not the record of a run.
@@ -316,7 +316,7 @@ def note_session(
 
 
 def learnt_in(folder: Path | None, source: str | Path) -> Facts | None:
-    """Returns what was learned from the data of the run to resume.
+    """Returns the facts learned from the data of the run to resume.
 
     None if there is no such run, or no record of it.
 

@@ -1,4 +1,4 @@
-"""One call of ``fit``: data, checks, handlers, and the run."""
+"""Implements one call of ``fit``: data, checks, handlers, and the run."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
 
 
 def _facts_of_run(learner: LearnerState, options: Options) -> Facts:
-    """Returns what was learnt from the data of the run to resume, else by this learner."""
+    """Returns the facts learned from the data of the run to resume, otherwise those of this learner."""
     facts = learner._learnt.facts
     if options.resume is None:
         return facts
@@ -187,7 +187,7 @@ def fit_dry(learner: LearnerState, data: Any, valid: Any, options: Options) -> H
 
 
 def _larger(how: Batching, data: Any) -> int | None:
-    """Batch size for validation: without gradients, larger batches fit into memory."""
+    """Returns the batch size for validation, which is larger because gradients need no memory."""
     return max(how.batch_size or 0, 256) if can_shuffle(data) else None
 
 
@@ -333,7 +333,7 @@ def _folder(
     monitor: Monitor,
     has_valid: bool,
 ) -> Folder | None:
-    """Returns the folder of the run and what to save in it; None without ``run_dir``.
+    """Returns the folder of the run and the objects to save in it; None without ``run_dir``.
 
     Raises:
         ValueError: ``resume`` needs a folder, or the folder already holds another run.

@@ -47,8 +47,8 @@ class Learner:
 
     ``trainer`` and ``evaluator`` are ordinary engines.
 
-    Attach handlers to both engines at any time; :meth:`describe` lists what runs when. Everything
-    that a learner does can also be done without it, with engines, handlers and metrics.
+    Handlers can be attached to both engines at any time; :meth:`describe` lists what runs when.
+    Everything that a learner does can also be done with engines, handlers and metrics.
 
     Args:
         model: the model to train; it is moved to ``device``.
@@ -88,8 +88,8 @@ class Learner:
         class_weight: a weight for each class, shape (C,), or a dictionary by class name or index;
             or "balanced", for data in arrays. Weights of samples come with the data, as (x, y, w).
             In training and validation, the loss is the weighted sum over elements divided by the
-            number of elements that are not ignored, whatever the sizes of batches, accumulation
-            windows and processes.
+            number of elements that are not ignored, independent of the sizes of batches and
+            accumulation windows and the number of processes.
         task: "multiclass", "binary", "multilabel" or "regression", if loss and targets do not
             determine it.
         step: a function ``step(engine, batch)`` that replaces the supervised training step.
@@ -201,7 +201,7 @@ class Learner:
     def model(self) -> nn.Module:
         """The model. Its layers and weights may be changed.
 
-        For another model, make another learner.
+        To use another model, create another learner.
         """
         return self._engines.model
 
@@ -214,7 +214,7 @@ class Learner:
     def optimizer(self) -> Any:
         """The optimizer.
 
-        Its options may be changed between two fits; for another one, make another learner.
+        Its options may be changed between two fits. To use another one, create another learner.
         """
         return self._engines.optimizer
 
@@ -265,9 +265,9 @@ class Learner:
                 a tuple or dictionary of arrays; a dictionary or data frame with a column
                 ``target``; a dataset; or a ``DataLoader`` or another iterable of batches (x, y).
                 Arrays are sliced batch by batch, which is faster than collating samples.
-            valid: data to validate on after each epoch, or the fraction of ``data`` to hold out for
-                it, stratified by class.
-            epochs: number of passes over the data.
+            valid: validation data, evaluated after each epoch, or the fraction of ``data`` to hold
+                out for it, stratified by class.
+            epochs: number of epochs.
             batch_size: samples per batch and process, 32 by default. Not for data that are already
                 in batches.
             shuffle: whether to shuffle the samples in each epoch; True by default. Not for data
@@ -294,17 +294,17 @@ class Learner:
             drop_last: whether to drop the last batch of an epoch if it is smaller. Not for data
                 that are already in batches.
             num_workers: number of worker processes that load a dataset.
-            progress: "live" or "bar"; True uses the better one of those installed, "auto" does so
-                in a terminal only.
-            dry_run: whether to only try everything on two batches and log a report; see
+            progress: "live" or "bar"; True uses the better one of those installed, and "auto" does
+                so only in a terminal.
+            dry_run: whether to only try the training on two batches and log a report; see
                 ``trainer.dry_run``.
 
         Returns:
-            The metrics by epoch and the loss by step. Another ``fit`` continues to train the same
-            weights and returns a history of its own.
+            The metrics by epoch and the loss by step. Another ``fit`` continues training the same
+            weights and returns a separate history.
 
         Raises:
-            ValueError: the data do not fit the model or the loss, or an argument is out of range.
+            ValueError: the data do not match the model or the loss, or an argument is out of range.
             TypeError: data or targets have the wrong type.
             DryRunError: a dry run has found mistakes.
         """
@@ -329,7 +329,7 @@ class Learner:
     def evaluate(
         self, data: Any, *, batch_size: int | None = None, target: Names | None = None
     ) -> dict[str, Any]:
-        """Returns the loss and the metrics on ``data``, of any kind that ``fit`` takes.
+        """Returns the loss and the metrics on ``data``, of any kind that ``fit`` accepts.
 
         Raises:
             ValueError: the data does not match the training data.
@@ -354,8 +354,8 @@ class Learner:
         """Returns the output of the model for each sample, in the order of the data, on the CPU.
 
         Args:
-            data: x alone, or data of any kind that ``fit`` takes. A tuple is (x,), (x, y) or (x, y,
-                w).
+            data: x alone, or data of any kind that ``fit`` accepts. A tuple is (x,), (x, y) or (x,
+                y, w).
             batch_size: samples per batch, for data that are not yet in batches.
             decide: whether to return classes instead of scores: their names in the training data,
                 else indices.
@@ -387,11 +387,11 @@ class Learner:
     def save(self, path: str | Path) -> None:
         """Saves the weights, averaged with ``ema``, as .safetensors or in the format of torch.
 
-        The file also contains what was learned from the data: names of classes and columns, and the
-        task.
+        The file also contains the facts learned from the data: names of classes and columns, and
+        the task.
 
         Raises:
-            OSError: the file cannot be written. An existing file stays as it is.
+            OSError: the file cannot be written. An existing file is unchanged.
             ModuleNotFoundError: safetensors is not installed.
         """
         with self._engines.averaged():
@@ -420,8 +420,8 @@ class Learner:
         restarts from the loaded weights. Without ``ema``, averaged weights in the file become the
         weights of the model.
 
-        What was learned from the training data is loaded as well, and later data must match it. If
-        the file does not contain it, the learner keeps what it knows, or learns it in the next
+        The facts learned from the training data are loaded as well, and later data must match them.
+        If the file does not contain them, the learner keeps its own, or learns them in the next
         ``fit``.
 
         Raises:
@@ -489,7 +489,7 @@ class Learner:
             )
 
     def _learn(self, facts: Facts) -> None:
-        """Sets what was learned from data; later data must match it."""
+        """Sets the facts learned from data; later data must match them."""
         self._learnt.facts = facts
         self.loss.learn(facts.known.classes_of("y"), facts.balance)
 

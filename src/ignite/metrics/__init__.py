@@ -1,4 +1,4 @@
-"""Metrics, which attach to an engine and put their values into ``engine.state.metrics``.
+"""Metrics, which attach to an engine and store their values in ``engine.state.metrics``.
 
 Letters in shapes: B batch, C classes, L labels, N all samples so far, S sequence, H W image.
 """

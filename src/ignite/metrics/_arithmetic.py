@@ -14,9 +14,9 @@ _metrics_lambda = LazyModule("ignite.metrics.metrics_lambda")
 
 
 class Arithmetic:
-    """Mixin of metrics: operators, indexing and the methods of their values.
+    """Mixin that adds operators, indexing and the methods of their values to metrics.
 
-    ``==`` and ``!=`` compare the metrics themselves.
+    ``==`` and ``!=`` compare the metric objects, not their values.
     """
 
     @staticmethod

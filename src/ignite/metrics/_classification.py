@@ -1,4 +1,4 @@
-"""What metrics of labels have in common; contingency tables of predicted and true labels."""
+"""Common parts of metrics of labels; contingency tables of predicted and true labels."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ takes_average_first = takes_old(
         lambda values: isinstance((*values, None)[0], bool) or callable((*values, None, None)[1]),
     )
 )
-"""Lets a metric accept the order of arguments of Ignite 0.1."""
+"""Makes a metric accept the order of arguments of Ignite 0.1."""
 
 
 class _BaseClassification(View):
-    """Detects binary, multiclass or multilabel data from the first batch, and expects the same until reset.
+    """Detects binary, multiclass or multilabel data from the first batch; later batches must be of the same kind.
 
-    Metrics of this package define ``_value``. Subclasses that users write for Ignite define
+    Metrics of this package define ``_value``. Users' subclasses written for Ignite define
     ``reset``, ``update`` and ``compute`` instead, and call the ``_check_...`` methods.
     """
 
     _need: str = CORRECT
-    """What :class:`LabelCounts` has to count."""
+    """The kind of counts that :class:`LabelCounts` accumulates."""
 
     def __init__(
         self,
@@ -87,10 +87,10 @@ class _BaseClassification(View):
     def _num_classes(self) -> int | None:
         return self._counts.num_classes
 
-    # For subclasses written for Ignite, which call these checks in their own ``update``:
+    # For subclasses written for Ignite, which call these checks in their ``update``:
 
     def _check_shape(self, output: Sequence[Tensor]) -> None:
-        """Raises ValueError if the shapes fit no kind of classification."""
+        """Raises ValueError if the shapes do not match any kind of classification."""
         check_shapes(*squeeze_pair(*output), self._is_multilabel)
 
     def _check_type(self, output: Sequence[Tensor]) -> None:
@@ -108,16 +108,16 @@ class _BaseClassification(View):
         ignore_index: int | Iterable[int] | None = None,
         output_transform: Callable[[Any], Any] = identity,
     ) -> Callable[[Any], tuple[Tensor, Tensor]]:
-        """Makes an ``output_transform`` for outputs with one class for each token.
+        """Creates an ``output_transform`` for outputs with one class per token.
 
         Args:
-            ignore_index: targets to leave out, such as padding.
+            ignore_index: targets to ignore, such as padding.
             output_transform: turns ``engine.state.output`` into scores of shape (N, S, C) and
                 targets of shape (N, S).
 
         Returns:
             A function that returns scores of shape (M, C) and targets of shape (M,) of the M tokens
-            that are not left out.
+            that are not ignored.
         """
         ignored = (
             []
@@ -130,11 +130,11 @@ class _BaseClassification(View):
 
 
 class _BasePrecisionRecall(_BaseClassification):
-    """Base class of users' metrics that are a quotient: they define ``update``.
+    """Base class of users' metrics that are quotients and define ``update``.
 
-    It adds to ``_numerator``, ``_denominator`` and, for the average "weighted", ``_weight``, and
-    sets ``_updated``. :class:`~ignite.metrics.Precision` and ``Recall`` do not derive from it: they
-    share counts.
+    ``update`` adds to ``_numerator``, ``_denominator`` and, for the average "weighted", ``_weight``,
+    and sets ``_updated``. :class:`~ignite.metrics.Precision` and ``Recall`` do not derive from this
+    class, because they share counts.
     """
 
     _state_dict_all_req_keys = ("_numerator", "_denominator", "_weight", "_updated")
@@ -161,7 +161,7 @@ class _BasePrecisionRecall(_BaseClassification):
         self._updated = False
 
     def _prepare_output(self, output: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Converts a batch into 0 and 1, float64.
+        """Converts a batch to zeros and ones, float64.
 
         Returns:
             Predictions, targets and their product, each of shape (M, C); for binary data and
@@ -186,7 +186,7 @@ class _BasePrecisionRecall(_BaseClassification):
 
     @sync_all_reduce("_numerator", "_denominator", "_weight", "_updated:MAX")
     def compute(self) -> Any:
-        """Returns the quotient, averaged as asked for.
+        """Returns the quotient, averaged over classes according to ``average``.
 
         Raises:
             NotComputableError: the metric has not been updated.
@@ -252,7 +252,7 @@ def normalized_average(average: bool | str | None) -> bool | str | None:
 
 
 def counts_for(average: bool | str | None) -> str:
-    """What :class:`LabelCounts` has to count for an average."""
+    """Returns the kind of counts that :class:`LabelCounts` accumulates for an average."""
     return SAMPLES if average == "samples" else CLASSES
 
 
@@ -269,7 +269,7 @@ def average_of_ratios(
         numerator: shape (C,).
         denominator: shape (C,). Where it is 0, the ratio is 0.
         counts: the support of each class and the kind of classification.
-        average: as :func:`normalized_average` returns it, except "samples".
+        average: a result of :func:`normalized_average`, except "samples".
         dtype: the dtype to compute in.
     """
     numerator, denominator = numerator.to(dtype), denominator.to(dtype)
@@ -291,10 +291,10 @@ def mean_over_samples(counts: LabelCounts, i: int) -> float:
 
 
 def ratio_parts(column: int) -> tuple[StatisticPart, StatisticPart, StatisticPart, StatisticPart]:
-    """Ignite's attributes of a metric that divides true positives.
+    """Returns the attributes that Ignite has for a metric that divides true positives.
 
     Args:
-        column: what they are divided by: predictions (1) or targets (2) of each class.
+        column: the denominator: predictions (1) or targets (2) of each class.
 
     Returns:
         The numerator, the denominator, the weights of classes, and whether there was a batch.
@@ -353,7 +353,7 @@ def predicted_part() -> StatisticPart:
 
 
 def _as_in_ignite(metric: Any, counts: LabelCounts, row: int) -> Tensor | None:
-    """A row of the counts of classes: of class 1 for binary data, or the sum over classes."""
+    """Returns a row of the class counts: that of class 1 for binary data, or the sum over classes."""
     if counts.kind is None and counts.classes is None:
         return None
     values = (counts.true_positives, counts.num_predicted, counts.num_true)[row]  # (C,)
@@ -394,7 +394,7 @@ def _set_has_examples(metric: Any, counts: LabelCounts, value: bool) -> None:
 
 
 def check_first_batch(reading: Reading, is_multilabel: bool, average: bool | str | None) -> None:
-    """Raises ValueError if the data does not fit ``average``; warns about dtypes, as Ignite does."""
+    """Raises ValueError if the data does not match ``average``; warns about dtypes, like Ignite."""
     labels: Labels = reading.derive(read_labels, is_multilabel)
     if average == "samples" and labels.kind != MULTILABEL:
         raise ValueError(
@@ -453,7 +453,7 @@ _MAX_LABELS_IN_TABLE = 256
 
 
 def check_labels(reading: Reading, y_pred: Tensor, y: Tensor, name: str) -> None:
-    """Raises ValueError if predictions or targets, on the CPU, are not labels."""
+    """Raises ValueError if predictions or targets on the CPU are not labels."""
     together = reading.copies_of(y_pred, y).together  # the statistic needs the copies anyway
     if together is not None and _are_natural(together):
         return
@@ -472,7 +472,7 @@ def labels_of_samples(y_pred: Tensor, y: Tensor, name: str) -> tuple[Tensor, Ten
     """Returns predicted and true labels (N,) of all samples.
 
     Raises:
-        ValueError: some are not labels. ``update`` does not wait for an accelerator to find out.
+        ValueError: some are not labels. For tensors on an accelerator, ``update`` does not check this.
     """
     if y.dtype is torch.int64 is y_pred.dtype and _are_natural(y_pred) and _are_natural(y):
         return y_pred, y
@@ -493,11 +493,11 @@ def count_labels(
 ) -> tuple[int, Tensor, Tensor | int]:
     """Returns the number of examples, their table, and the number of labels out of range.
 
-    ``output`` is ``(y_pred, y)``, each of shape (B,) or (B, 1). Scores of shape (B, C) give the
-    class with the highest score.
+    ``output`` is ``(y_pred, y)``, each of shape (B,) or (B, 1). Scores of shape (B, C) are converted
+    to the class with the highest score.
 
     Raises:
-        ValueError: the shapes are others, or on the CPU, a label is out of range.
+        ValueError: the shapes differ from these, or on the CPU, a label is out of range.
     """
     (y_pred, num_wrong_predictions), (y, num_wrong) = (
         as_labels(values.detach(), which, name)
@@ -527,8 +527,8 @@ def as_labels(values: Tensor, which: str, name: str) -> tuple[Tensor, int | Tens
     Also returns the number of invalid labels on an accelerator.
 
     Raises:
-        ValueError: the shape is another one. On the CPU also if a label is not a whole number or is
-            -100, or a score is NaN.
+        ValueError: the shape differs from these. On the CPU also if a label is not a whole number or
+            is -100, or a score is NaN.
     """
     if values.ndim == 2 and values.shape[1] != 1:
         classes = values.argmax(dim=1)

@@ -28,7 +28,7 @@ from ignite.metrics.statistics import KeptSamples, Reading, ScoreCounts, Statist
 
 
 class Ranking(NamedTuple):
-    """How many positives and negatives have at least each score.
+    """Numbers of positives and negatives with at least each score.
 
     Highest score first, shape (U,).
     """
@@ -96,7 +96,7 @@ def merge_rankings(rankings: Sequence[Ranking]) -> Ranking:
 
 
 def rank_counts(edges: Tensor, negatives: Tensor, positives: Tensor) -> Ranking:
-    """Ranks counts in bins with these lower edges, in ascending order. Empty bins are left out."""
+    """Ranks counts in bins with these lower edges, in ascending order. Empty bins are skipped."""
     is_used = (negatives + positives > 0).flip(0)
     return Ranking(
         edges.flip(0)[is_used],
@@ -108,7 +108,7 @@ def rank_counts(edges: Tensor, negatives: Tensor, positives: Tensor) -> Ranking:
 def roc_curve(ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
     """Returns false and true positive rates and thresholds, shape (K,), from (0, 0) with an infinite threshold.
 
-    Points on a straight line between others are left out. True positive rates are NaN without positives, and
+    Points on a straight line between others are omitted. True positive rates are NaN without positives, and
     false positive rates without negatives.
     """
     thresholds, positives, negatives = ranking
@@ -128,7 +128,7 @@ def roc_curve(ranking: Ranking) -> tuple[Tensor, Tensor, Tensor]:
 def roc_auc(ranking: Ranking) -> float:
     """Returns the area under the ROC curve: the probability that a positive has a higher score than a negative.
 
-    Ties count half. The area is NaN without positives or without negatives.
+    A tie counts as one half. The area is NaN without positives or without negatives.
     """
     positives, negatives = ranking.num_positives.double(), ranking.num_negatives.double()
     steps = torch.diff(negatives, prepend=negatives.new_zeros(1))
@@ -198,7 +198,7 @@ takes_activation = takes_old(
         )
     },
 )
-"""Lets a metric accept ``activation`` as in Ignite 0.1 and 0.2."""
+"""Makes a metric accept ``activation`` as in Ignite 0.1 and 0.2."""
 
 takes_activation_of_scores = takes_old(
     OldOrder(
@@ -206,7 +206,7 @@ takes_activation_of_scores = takes_old(
     ),
     arguments={"activation": Old("pass activation(y_preds)", _activate_scores)},
 )
-"""Lets a function of scores and targets accept ``activation`` as in Ignite 0.1 and 0.2."""
+"""Makes a function of scores and targets accept ``activation`` as in Ignite 0.1 and 0.2."""
 
 
 def kept_or_counted(num_bins: int | None, device: torch.device | None) -> Statistic:
@@ -239,10 +239,10 @@ def value_of_statistic(
 
 
 def check_average(average: str | None, num_bins: int | None = None) -> str | None:
-    """Returns ``average`` if it is a way to average over labels or classes.
+    """Returns ``average`` after checking it.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not a way to average over labels or classes.
     """
     if average not in ("macro", "weighted", "micro", "samples", None):
         raise ValueError(
@@ -252,7 +252,7 @@ def check_average(average: str | None, num_bins: int | None = None) -> str | Non
     if average == "samples" and num_bins is not None:
         raise ValueError(
             f"num_bins should be None for average='samples', but given {num_bins}: a bin counts "
-            "the scores of all examples"
+            "scores of all examples together"
         )
     return average
 
@@ -354,7 +354,7 @@ def check_scores(reading: Reading, num_bins: int | None, takes_columns: bool) ->
             shape (B, K).
 
     Raises:
-        ValueError: shapes do not fit each other; or, on the CPU, values are wrong.
+        ValueError: shapes do not match; or, on the CPU, values are invalid.
     """
     y_pred, y = reading.derive(select_samples)
     if y_pred.shape != y.shape or (y.ndim > 1 and not takes_columns):

@@ -16,9 +16,9 @@ from ignite.metrics._output_arrays import array_of, detached, largest, smallest
 from ignite.metrics.statistics._statistic import wide_dtype
 
 NARROW = frozenset((torch.float16, torch.bfloat16, torch.float32))
-"""Floating point dtypes that convert to float32 without loss."""
+"""Floating-point dtypes that convert to float32 without loss."""
 LEAST, HUGE = 1e-25, 1e38
-"""Sums in float32 outside of this range may have underflown or overflown on the way."""
+"""Sums in float32 outside of this range may be affected by underflow or overflow."""
 
 
 def read_fitting(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,7 @@ def exact_sum(
 
 
 JOINS_ERRORS_BELOW = 2**9
-"""For batches of this many numbers, summing errors takes less time than copying and joining."""
+"""From this number of elements on, summing errors is faster than copying and joining batches."""
 
 
 def sum_errors(pair: tuple[Tensor, Tensor], degree: int) -> tuple[int, Tensor | float]:
@@ -124,14 +124,14 @@ def read_rows(output: Sequence[Tensor], names: str = "y_pred and y") -> tuple[Te
 def squared_distances(a: Tensor, b: Tensor, variance: float | Tensor | None = None) -> Tensor:
     r"""Returns the squared distances of all pairs of rows (N, D) and (M, D), shape (N, M).
 
-    On the CPU they are computed by a matrix product, which is many times faster, unless its
-    rounding error would matter in :math:`\exp(-d / 2v)`: if rows are spread far apart compared to
+    On the CPU, they are computed by a matrix product, which is many times faster, unless its
+    rounding error would matter in :math:`\exp(-d / 2v)`, because distances are large compared to
     :math:`v`.
 
     Args:
         a: rows, in the widest dtype.
-        b: likewise.
-        variance: :math:`v`. None: the median of the squared distances.
+        b: rows, in the same dtype.
+        variance: :math:`v`; None for the median of the squared distances.
     """
     if a.is_cpu and a.shape[1] > 1:
         middle = b.mean(dim=0)
@@ -160,7 +160,7 @@ def middle_value(values: Tensor) -> Tensor:
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """Converts a tensor to the widest floating point dtype of its device.
+    """Converts a tensor to the widest floating-point dtype of its device.
 
     Raises:
         TypeError: it is complex.
@@ -182,7 +182,7 @@ def _check_real(tensor: Tensor) -> None:
 
 
 def rows_of_logits(logits: Tensor, name: str) -> Tensor:
-    """Reshapes logits (B, C, ...) to (M, C): further dimensions are further examples.
+    """Reshapes logits (B, C, ...) to (M, C); positions in further dimensions become examples.
 
     Raises:
         ValueError: there is no dimension of classes.
@@ -217,9 +217,10 @@ _FEW_CLASSES = 32
 def odds_of(logits: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
     """Returns the exponentials of logits (M, C, ...) and their sums over classes (M, ...).
 
-    This is one pass where a softmax takes three, because it makes the logits relative to their
-    maximum first. None if that were needed: a sum is far from 1, so that its logarithm has an error
-    of more than about 1e-6, or that many classes underflow. Also None without examples, and for NaN.
+    Takes one pass instead of the three of a softmax, which first subtracts the maximum of the
+    logits. Returns None if that is necessary: if a sum is so far from 1 that its logarithm has an
+    error of more than about 1e-6, or if many classes underflow. Also returns None without examples,
+    and for NaN.
 
     Args:
         logits: of float32.

@@ -1,4 +1,4 @@
-"""Labels and scores of an output, read as arrays on the host."""
+"""Reads the labels and scores of an output as arrays on the host."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torch import Tensor
 numpy: Any = sys.modules.get("numpy")
 """numpy if it is installed (torch has then imported it), else None."""
 _MAX_NUMEL = 2**18
-"""Size of the largest scratch tensor that is kept: 1 MiB of float32."""
+"""Number of elements of the largest scratch tensor that is kept: 1 MiB of float32."""
 _local = threading.local()
 
 
 def scratch(like: Tensor) -> Tensor:
     """Returns an uninitialized float32 tensor, valid until the next call in the same thread.
 
-    The allocator returns memory of this size to the system, and allocating it again takes longer
-    than filling it.
+    The tensor is reused, because the allocator returns memory of this size to the system, and
+    allocating it again takes longer than filling it.
 
     Args:
         like: has the shape and device of the result.
@@ -32,7 +32,7 @@ def scratch(like: Tensor) -> Tensor:
         return torch.empty(like.shape, dtype=torch.float32, device=like.device)
     kept: Tensor | None = getattr(_local, "tensor", None)
     if kept is None or kept.shape != like.shape:
-        with torch.inference_mode(False):  # it is written to outside of inference mode, too
+        with torch.inference_mode(False):  # because it is also modified outside of inference mode
             kept = _local.tensor = torch.empty(like.shape, dtype=torch.float32)
     return kept
 
@@ -40,7 +40,7 @@ def scratch(like: Tensor) -> Tensor:
 def array_of(tensor: Tensor) -> Any:
     """Returns the numpy array that shares memory with a tensor; None if not possible.
 
-    For small tensors, a call of numpy takes a third of the time of one of torch.
+    For small tensors, numpy calls take a third of the time of torch calls.
     """
     if not tensor.is_cpu or tensor.dtype not in _DTYPES_OF_ARRAYS or not has_numpy():
         return None
@@ -73,7 +73,7 @@ def arrays_of(x: Tensor, y: Tensor) -> tuple[Any, Any] | None:
 
 
 def largest(array: Any) -> Any:
-    """Returns the largest number of a nonempty array; NaN if there is one.
+    """Returns the largest number of a nonempty array; NaN if the array contains one.
 
     For small arrays, it takes a third of the time of ``array.max()``.
     """
@@ -81,7 +81,7 @@ def largest(array: Any) -> Any:
 
 
 def smallest(array: Any) -> Any:
-    """Returns the smallest number of a nonempty array; NaN if there is one."""
+    """Returns the smallest number of a nonempty array; NaN if the array contains one."""
     return array.item(array.argmin())
 
 
@@ -96,9 +96,9 @@ def without_float_warnings() -> Any:
 
 
 def inner_product(x: Any, y: Any) -> float:
-    """Computes the inner product of two arrays (N,), in blocks too small for BLAS to use threads.
+    """Computes the inner product of two arrays (N,) in small blocks, for which BLAS uses no threads.
 
-    Its threads would compete with those of torch.
+    The threads of BLAS would compete with those of torch.
     """
     if len(x) <= _BLAS_BLOCK:
         return float(x.dot(y))
@@ -117,7 +117,7 @@ def rows_product(x: Any, y: Any) -> Any:
 
     In float32, rounding limits D to a few thousand.
     """
-    # vecdot is new in numpy 2; over short rows, it takes twice as long.
+    # vecdot exists since numpy 2, and is slower by a factor of two for short rows.
     if _SHORT_ROWS < x.shape[1] <= _BLAS_BLOCK and hasattr(numpy, "vecdot"):
         return numpy.vecdot(x, y)
     return numpy.einsum("ij,ij->i", x, y)
@@ -175,13 +175,13 @@ class Labels(NamedTuple):
     num_items: int
     """B."""
     num_outside: int | Tensor
-    """Number of targets that are not a class, or of binary values other than 0 and 1. A tensor if
-    it is on an accelerator, so as not to wait for it."""
+    """Number of targets that are not a class, or of binary values other than 0 and 1. A tensor on an
+    accelerator, to avoid synchronization."""
     num_invalid: int | Tensor
     """Number of targets that are not whole numbers plus examples with NaN scores. A tensor on an
     accelerator; 0 on the CPU, where they raise."""
     arrays: tuple[Any, Any] | None = None
-    """``y_pred`` and ``y`` as numpy arrays, if these were created on the way."""
+    """``y_pred`` and ``y`` as numpy arrays, if reading has created them."""
 
     @property
     def num_examples(self) -> int:
@@ -206,7 +206,7 @@ def true_scores(scores: Tensor, targets: Tensor) -> Tensor | None:
 
 
 def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels:
-    """Returns the labels in ``(y_pred, y)``. Scores give the class with the highest score.
+    """Returns the labels in ``(y_pred, y)``. Scores are converted to the class with the highest score.
 
     Raises:
         ValueError: the shapes do not match. On the CPU also if binary values are not 0 or 1, a
@@ -241,7 +241,7 @@ def read_labels(output: Sequence[Tensor], is_multilabel: bool = False) -> Labels
 def _read_quickly(scores: Tensor, y: Tensor) -> Labels | None:
     """Reads scores (B, C) and classes (B,) with numpy, a fast path for small batches on the CPU.
 
-    None if the data are of another form, or invalid.
+    Returns None if the data have another form or are invalid.
     """
     if (
         y.dtype is not torch.int64
@@ -266,7 +266,7 @@ _OF_SCORES = frozenset((torch.float32, torch.float64))
 
 
 def as_classes(name: str, values: Tensor) -> tuple[Tensor, int | Tensor]:
-    """Returns labels as int64, and how many on an accelerator are not whole numbers.
+    """Returns labels as int64, and, on an accelerator, the number of those that are not whole numbers.
 
     Raises:
         TypeError: they are complex.
@@ -323,8 +323,9 @@ def count_nan_scores(scores: Tensor, classes: Tensor) -> int | Tensor:
 def argmax(scores: Tensor) -> Tensor:
     """Returns the class with the highest score, shape (B, ...), for scores (B, C, ...).
 
-    Ties give the first class, NaN the first class with NaN. If available, numpy is used: it takes a
-    third of torch's time, and a tenth for images, unless torch has many threads.
+    For ties, returns the first class; with NaN, the first class that has it. Uses numpy if it is
+    available, because it takes a third of the time of torch, and a tenth for images, unless torch
+    has many threads.
     """
     array = array_of(scores) if scores.is_floating_point() else None
     if array is None or (
@@ -344,7 +345,7 @@ def squeeze_pair(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_shapes(y_pred: Tensor, y: Tensor, is_multilabel: bool) -> None:
-    """Raises ValueError if the shapes fit no kind of classification."""
+    """Raises ValueError if the shapes do not match any kind of classification."""
     predicted, true = y_pred.shape, y.shape
     if len(predicted) not in (len(true), len(true) + 1) or not true:
         message = (
@@ -372,7 +373,7 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 def are_classes(labels: Any, num_classes: int) -> bool:
     """Returns whether all values of a nonempty int64 array are in [0, num_classes)."""
-    # One pass instead of two: as unsigned integers, negative numbers are very large.
+    # One pass instead of two, because negative numbers are very large as unsigned integers.
     return bool(largest(labels.view(numpy.uint64)) < num_classes)
 
 
@@ -428,11 +429,11 @@ def is_binary(values: Tensor) -> bool:
     """Returns whether all values of a tensor on the CPU are 0 or 1."""
     array = array_of(values) if values.numel() and not values.is_floating_point() else None
     if array is not None:
-        # As unsigned integers, negative numbers are very large.
+        # Negative numbers are very large as unsigned integers.
         return bool(largest(array.view(f"u{array.itemsize}")) <= 1)
     if not torch.equal(values, values * values):  # NaN is not equal to itself
         return False
     if not values.is_floating_point() or math.isfinite(values.sum().item()):
         return True
-    # Infinity equals its square. The sum may also be infinite by overflow, so it proves nothing.
+    # Infinity equals its square. An infinite sum may come from overflow, so it is not conclusive.
     return not bool(values.isinf().any())

@@ -1,4 +1,4 @@
-"""Converting an engine's output into the arguments of a metric's ``update``."""
+"""Converts an engine's output to the arguments of a metric's ``update``."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def pick(output: Mapping[str, Any], keys: Sequence[str] | None, metric: str) -> 
 def as_pair(output: Any, metric: str) -> tuple[Tensor, Tensor]:
     """Returns ``(y_pred, y)``, each with a batch dimension.
 
-    Tensors without a batch dimension, such as ``squeeze()`` returns for a last batch of one, are
-    one example. So are scores (C,) with a class ().
+    Tensors without a batch dimension, such as the result of ``squeeze()`` for a batch of one, count
+    as one example. So do scores (C,) with a class ().
 
     Raises:
         TypeError: ``output`` is not a sequence of tensors.
@@ -130,8 +130,8 @@ def _kind(item: Any) -> str:
 def unroll(output: Any) -> list[Any]:
     """Returns the outputs to update with: usually ``[output]``.
 
-    If the output consists of two lists of tensors or numbers, as for items of different sizes, each
-    pair of items is a batch of one.
+    If the output consists of two lists of tensors or numbers, for example of images of different
+    sizes, each pair of items is a batch of one.
 
     Raises:
         ValueError: the output consists of lists, but not of two of the same length.
@@ -159,7 +159,7 @@ def _is_ragged(output: Any) -> bool:
 
 
 def _as_batch(item: Tensor | float, other: Tensor | float) -> Tensor:
-    """Returns a batch of one. A number is put on the device of the other item."""
+    """Returns a batch of one. A number becomes a tensor on the device of the other item."""
     if isinstance(item, Tensor):
         return item.unsqueeze(0)
     return torch.tensor([item], device=other.device if isinstance(other, Tensor) else None)

@@ -2,7 +2,7 @@
 
 ``compute`` of a single metric reduces its own statistics or attributes. When an engine, or a metric
 that is computed from others, computes several metrics at once, :class:`Synced` reduces all of them
-with one call of :func:`combine`, and is their attribute ``_synced`` during ``compute``.
+in one call of :func:`combine`. During ``compute``, it is their attribute ``_synced``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ OPERATIONS = ("SUM", "MIN", "MAX", "PRODUCT")
 
 
 def sync_all_reduce(*attrs: str) -> Callable[[F], F]:
-    """Decorator that reduces the named attributes over all processes for the time of ``compute``.
+    """Decorator that reduces the named attributes over all processes during ``compute``.
 
-    Afterwards the attributes have the values of this process again.
+    Afterwards, the attributes have the values of this process again.
 
     Args:
         *attrs: names of attributes, numbers or tensors, with an operation if it is not SUM:
@@ -129,7 +129,7 @@ class SyncGroup:
 
     members: list[weakref.ref[Any]] = field(default_factory=list)
     published: set[Hashable] = field(default_factory=set)
-    """The values that are computed at the event, as (attachment of the metric, name)."""
+    """The values that are computed at the event, as pairs of a metric's attachment and a name."""
     computed: set[Hashable] = field(default_factory=set)
     """The values that have been computed since the last reduction."""
     synced: Synced | None = None
@@ -161,7 +161,7 @@ class SyncGroup:
 
     @contextmanager
     def computing(self, metric: Any, value: Hashable) -> Iterator[None]:
-        """In this context, ``metric`` computes ``value`` from reduced statistics."""
+        """Context in which ``metric`` computes ``value`` from reduced statistics."""
         if distributed.get_world_size() == 1:
             yield
             return
@@ -186,12 +186,12 @@ _groups: weakref.WeakKeyDictionary[Engine[Any, Any], dict[Hashable, SyncGroup]] 
 
 @contextmanager
 def synced(owner: Any, sources: Sequence[Any], members: Iterable[Any]) -> Iterator[None]:
-    """In this context, ``members`` compute from reduced statistics.
+    """Context in which ``members`` compute from reduced statistics.
 
     Args:
         owner: the metric that is computed from the members. Its ``_synced`` is used if it covers
             all sources.
-        sources: the metrics to reduce: those that accumulate for the members.
+        sources: the metrics to reduce, which accumulate for the members.
         members: the metrics whose ``compute`` is called.
     """
     if distributed.get_world_size() == 1:
@@ -264,7 +264,7 @@ def _parse(metric: Any, attr: str) -> tuple[str, str]:
         raise ValueError(
             f"Reduction operation is not valid (expected: {list(OPERATIONS)}, got: {operation})"
         )
-    # Not hasattr: a metric takes unknown names for methods of its value.
+    # hasattr is always true, because a metric returns methods of its value for unknown names.
     if getattr_static(metric, name, None) is None and name not in vars(metric):
         raise ValueError(f"Metric {type(metric).__name__} has no attribute named `{name}`.")
     if not isinstance(getattr(metric, name), int | float | Tensor | None):

@@ -1,9 +1,10 @@
-"""States of metrics, as they are saved and as Ignite has them.
+"""Saved states of metrics, and their attributes for compatibility with Ignite.
 
-Programs derive metrics from those of this package and read or write what Ignite accumulates in
-(``self._num_correct += ...`` in ``update``). Here it is accumulated in a statistic, so each of these
-attributes is a :class:`StatisticPart`: reading it reads the statistic, and writing it replaces that
-part of the statistic. Reduction over processes, states and ``compute`` need not know of it.
+Programs derive metrics from those of this package, and read or write the attributes in which Ignite
+accumulates (``self._num_correct += ...`` in ``update``). Here, values are accumulated in a
+statistic, so each of these attributes is a :class:`StatisticPart`: reading it reads the statistic,
+and writing it replaces that part of the statistic. Reduction over processes, states and ``compute``
+are unaffected.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ class StatisticPart(property):
         name: name of the part. Empty if the value is computed from several parts.
         initial: value of the attribute while the part is None, before the first batch. A number, or
             a function of the metric.
-        read: ``read(metric, statistic)``, the value of the attribute or None, if it is not the part.
-        write: ``write(metric, statistic, value)``, likewise. Without a name and without this, the
-            attribute can only be read.
+        read: ``read(metric, statistic)`` returns the value of the attribute, or None. By default,
+            the attribute is the part.
+        write: ``write(metric, statistic, value)`` sets it. Without ``name`` and ``write``, the
+            attribute is read-only.
 
     Raises:
         TypeError: when written, if the value is not a number or tensor.
-        AttributeError: when written, if the attribute can only be read.
+        AttributeError: when written, if the attribute is read-only.
     """
 
     def __init__(
@@ -67,7 +69,8 @@ class StatisticPart(property):
         value = statistic.parts()[self._part] if read is None else read(metric, statistic)
         if value is None:
             return self._initial(metric) if callable(self._initial) else self._initial
-        # A copy: other metrics may share the statistic, and users add to tensors in place.
+        # Returns a copy, because other metrics may share the statistic, and users modify tensors
+        # in place.
         return value.clone() if isinstance(value, Tensor) else value
 
     def __set__(self, metric: Any, value: Any) -> None:
@@ -90,7 +93,7 @@ class StatisticPart(property):
 
 
 def zero(metric: Any) -> Tensor:
-    """Returns the initial value of a sum of floating point numbers."""
+    """Returns the initial value of a sum of floating-point numbers."""
     return torch.zeros((), device=metric._device)
 
 
@@ -100,7 +103,7 @@ def no_count(metric: Any) -> Tensor:
 
 
 def doubled_total() -> StatisticPart:
-    """Returns the attribute that is twice the first value of :class:`Totals`, which leaves out a factor."""
+    """Returns the attribute that is twice the first value of :class:`Totals`, which omits the factor 2."""
 
     def read(metric: Any, totals: Any) -> Tensor | None:
         return 2 * totals.values[0] if totals.values else None
@@ -112,7 +115,7 @@ def doubled_total() -> StatisticPart:
 
 
 def number(name: str) -> StatisticPart:
-    """Returns the attribute that is a part of the statistic, a Python number."""
+    """Returns the attribute that is a part of the statistic and a Python number."""
 
     def read(metric: Any, statistic: Any) -> float | None:
         value = statistic.parts()[name]
@@ -122,7 +125,7 @@ def number(name: str) -> StatisticPart:
 
 
 def part_names(metric_type: type) -> tuple[str, ...]:
-    """Returns the names of the attributes of a class that are parts, those of base classes first."""
+    """Returns the names of a class's attributes that are parts, those of base classes first."""
     names = [
         name
         for each in reversed(metric_type.__mro__)
@@ -141,8 +144,7 @@ def attributes_to_state(metric: Any, names: Sequence[str]) -> OrderedDict[str, A
 
     Raises:
         ValueError: there is no such attribute.
-        TypeError: it is not a number, string, tensor, metric or None, nor a list or mapping of
-            those.
+        TypeError: it is not a number, string, tensor, metric or None, or a list or mapping of these.
     """
     missing = [name for name in names if name not in vars(metric)]
     if missing:
@@ -168,9 +170,9 @@ def _saved(value: Any, name: str) -> Any:
 
 
 def loaded(saved: Any, current: Any, device: torch.device) -> Any:
-    """Returns the value of an attribute that was ``current``, from its saved form.
+    """Returns the value of an attribute, whose current value is ``current``, from its saved form.
 
-    Metrics among it load their state and are kept.
+    Metrics in it are kept, and load their states.
     """
     if hasattr(current, "_is_metric"):
         current._set_state([saved])
@@ -191,7 +193,7 @@ def loaded(saved: Any, current: Any, device: torch.device) -> Any:
 
 
 def is_own_form(state: Mapping[str, Any]) -> bool:
-    """Returns whether a state holds statistics, as this package saves them, and not only attributes."""
+    """Returns whether a state holds statistics, as saved by this package, and not only attributes."""
     return _IDENTITY in state or any(key[0].isdigit() and "." in key for key in state if key)
 
 
@@ -204,9 +206,9 @@ def check_names(state: Mapping[str, Any], names: Sequence[str]) -> None:
 
 
 def identity_of(metric_type: type, statistics: Sequence[Statistic]) -> str:
-    """Returns the class and the arguments that a state must come from to be loaded.
+    """Returns a text that identifies the class and arguments of a metric. Only equal ones load its state.
 
-    Users' subclasses count as the class of this package that they are based on.
+    A user's subclass has the identity of the class of this package that it derives from.
     """
     names = [
         each.__name__
@@ -217,7 +219,7 @@ def identity_of(metric_type: type, statistics: Sequence[Statistic]) -> str:
 
 
 def _plain_parts(value: Any) -> Any:
-    """Keeps numbers, strings and tuples. Functions have another repr in each process."""
+    """Keeps numbers, strings and tuples. Functions are dropped: their repr differs in each process."""
     if isinstance(value, list | tuple):
         parts = (
             _plain_parts(item)
@@ -248,7 +250,7 @@ def load_statistics(
     """Loads the merged states of one or more processes into new ``statistics``.
 
     Raises:
-        ValueError: a state is of a metric with another identity, or has other keys.
+        ValueError: a state has another identity or other keys.
     """
     known = {_IDENTITY, *_parts_of(statistics)}
     for state in states:
@@ -274,7 +276,7 @@ def _check_state(state: Mapping[str, Any], known: set[str], identity: str) -> No
 
 
 def _value_in(state: Mapping[str, Any], key: str, statistic: Statistic) -> Any:
-    """Returns the saved part, or its default if it is newer than the state."""
+    """Returns the saved part, or its default if the state is older than the part."""
     name = key.partition(".")[2]
     return (
         state.get(key, statistic.LATER_PARTS[name]) if name in statistic.LATER_PARTS else state[key]
@@ -327,7 +329,7 @@ class IgniteStates:
             cls._state_dict_all_req_keys = part_names(cls)
 
     def _saved_attributes(self) -> list[str]:
-        """Returns the names of the attributes that a state holds beside statistics."""
+        """Returns the names of the attributes that a state holds in addition to statistics."""
         return [
             key
             for key in self._state_dict_all_req_keys
@@ -347,12 +349,12 @@ class IgniteStates:
         return {name: getattr(self, name) for name in self._ignite_names()}
 
     def _take_from_ignite(self, state: Mapping[str, Any]) -> None:
-        """Accumulates what a state of Ignite holds, after a reset."""
+        """Loads the values of a state of Ignite, after a reset."""
         for name in self._ignite_names():
             setattr(self, name, state[name])
 
     def _in_own_form(self: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Converts a state of Ignite; returns others unchanged. Changes what is accumulated.
+        """Converts a state of Ignite, for which it changes the accumulated values; returns others unchanged.
 
         Raises:
             ValueError: the state lacks an attribute.
@@ -379,15 +381,15 @@ class IgniteStates:
 
 
 _SAMPLES = {"_predictions", "_targets"}
-"""What a state of Ignite holds if a metric keeps all samples: lists with a tensor for each batch."""
+"""Content of an Ignite state of a metric that keeps all samples: lists with a tensor for each batch."""
 
 
 def warn_of_incomplete_state(metric: Any, what: str) -> None:
-    """Warns that Ignite saves too little of a metric to continue from it."""
+    """Warns that a state of Ignite is too incomplete to continue from it."""
     name = type(metric).__name__
     warnings.warn(
-        f"{name} begins anew: Ignite saves {what} of what {name} accumulates. The value is that of "
-        "the following batches; save the metric with this package to continue from all of them.",
+        f"{name} starts from scratch, because Ignite saves {what} of its accumulated values. The value "
+        "is that of the following batches; save the metric with this package to include all of them.",
         RuntimeWarning,
         stacklevel=2,
     )

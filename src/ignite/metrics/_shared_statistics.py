@@ -1,4 +1,4 @@
-"""How the metrics of one engine share statistics.
+"""Sharing of statistics between the metrics of one engine.
 
 Attached views (:mod:`ignite.metrics._views`) with the same usage and output transform share one
 :class:`SharedOutputs`, which reads each output once. Those that declare equal statistics share one
@@ -31,7 +31,7 @@ class SharedStatistic:
     num_read: int = -1
     """``SharedOutputs.num_read`` at the last update; -1 before the first."""
     inspectors: dict[Attachment, weakref.ref[Any]] = field(default_factory=dict)
-    """The users that define ``_inspect``, and so refuse some outputs that the statistic accepts."""
+    """The users that define ``_inspect``, and thus may refuse outputs that the statistic accepts."""
 
     def inspect(self, reading: Reading) -> None:
         """Raises if one of the users refuses the output. It is then not counted for any of them."""
@@ -53,19 +53,19 @@ class SharedOutputs:
     """Key -> statistic of the latest span."""
     users: set[Attachment] = field(default_factory=set)
     num_read: int = 0
-    """How many outputs have been read."""
+    """Number of outputs that have been read."""
     iteration: int = -1
     """The engine's iteration when the latest output was read."""
     reading: Reading | None = None
-    """The latest output, until all users have seen it."""
+    """The latest output, until all users have received it."""
     is_pair: bool = False
-    """Whether it is a pair of tensors. Views may parse other outputs in their own ways."""
+    """Whether it is a pair of tensors. Views may parse other outputs differently."""
     num_waiting: int = 0
-    """How many users have not seen it."""
+    """Number of users that have not received it."""
 
     @classmethod
     def of(cls, engine: Engine[Any, Any], span: Hashable, transform: Hashable) -> SharedOutputs:
-        """Returns those of ``engine`` for this span and transform, creating them on first use."""
+        """Returns the outputs of ``engine`` for this span and transform, created on first use."""
         known = _outputs.setdefault(engine, {})
         if (span, transform) not in known:
             known[span, transform] = cls(weakref.ref(engine))
@@ -82,8 +82,9 @@ class SharedOutputs:
     def share(self, key: Hashable, user: Attachment, wanted: Statistic) -> SharedStatistic:
         """Returns the statistic for a user whose span begins.
 
-        It is shared with users whose span has just begun, too. Otherwise it is new: a statistic
-        that this user has already, or that has been updated, belongs to an earlier span.
+        It is shared with other users whose span has just begun. Otherwise, a new one is created,
+        because a statistic that this user already has, or that has been updated, belongs to an
+        earlier span.
         """
         shared = self.statistics.get(key)
         if shared is None or user in shared.users or shared.num_read >= 0:
@@ -101,13 +102,13 @@ _outputs: weakref.WeakKeyDictionary[Engine[Any, Any], dict[Hashable, SharedOutpu
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """What one view shares with others over one span."""
+    """The statistics that a view shares with others over one span."""
 
     outputs: SharedOutputs
     shared: list[SharedStatistic]
     user: Attachment
     num_read: int
-    """``outputs.num_read`` when the view last saw an output."""
+    """``outputs.num_read`` when the view last received an output."""
 
     @classmethod
     def begun(
@@ -122,8 +123,8 @@ class Subscription:
         Args:
             engine: the engine that the view is attached to.
             user: the view's attachment to ``engine``.
-            reading_key: equal for views that read outputs alike. The first item is the output
-                transform.
+            reading_key: equal for views that parse outputs in the same way. The first item is the
+                output transform.
             wanted: the statistics that the view declares.
         """
         transform, *parsing = reading_key
@@ -164,7 +165,7 @@ class Subscription:
         return [shared.statistic for shared in self.shared]
 
     def is_ahead(self, iteration: int) -> bool:
-        """Returns whether the view was not called yet in an iteration that is counted already."""
+        """Returns whether the iteration is already counted, but the view has not been called in it yet."""
         outputs = self.outputs
         is_counted = any(shared.num_read == outputs.num_read for shared in self.shared)
         return is_counted and outputs.iteration == iteration and self.num_read != outputs.num_read
@@ -172,9 +173,9 @@ class Subscription:
     def next_reading(
         self, engine: Engine[Any, Any], transform: Callable[[Any], Any]
     ) -> Reading | None:
-        """Returns the output of this iteration, or None if the view has seen it already.
+        """Returns the output of this iteration, or None if the view has already received it.
 
-        The view is called a second time in an iteration only if a user does so.
+        Only a user's call calls the view twice in an iteration.
         """
         outputs, iteration = self.outputs, engine.state.iteration
         is_new = iteration != outputs.iteration

@@ -30,7 +30,7 @@ class MetricUsage:
         self._completed = completed
         self._iteration_completed = iteration_completed
 
-    # Read-only; attrgetter, because each attachment of a metric asks for them many times.
+    # Read-only. attrgetter is used because it is fast, and attaching a metric reads them many times.
     STARTED = property(attrgetter("_started"), doc="The event at which the metric is reset.")
     COMPLETED = property(attrgetter("_completed"), doc="The event at which the metric is computed.")
     ITERATION_COMPLETED = property(

@@ -44,7 +44,7 @@ class View(IgniteStates, Metric):
     """
 
     _calls_user_code: ClassVar[bool] = False
-    """Whether statistics call a function of the user, so that autograd has to be disabled.
+    """Whether statistics call a user's function, so that autograd must be disabled.
 
     The functions of this package detach their inputs instead.
     """
@@ -60,7 +60,7 @@ class View(IgniteStates, Metric):
     _subscriptions: list[Subscription]
     """One for each engine that has begun a span. ``compute`` uses the last one."""
     _counted_iteration: tuple[weakref.ref[Engine[Any, Any]], int] | None
-    """An engine and the iteration of it that is already counted in a copy of shared statistics."""
+    """An engine and its iteration that is already counted in a copy of shared statistics."""
     _cached_value: tuple[list[tuple[Statistic, int]], Any] | None
     """The last value, with the statistics that it was computed from and their versions."""
 
@@ -80,7 +80,7 @@ class View(IgniteStates, Metric):
         """Raises if the metric refuses an output that ``statistic``, its first one, accepts."""
 
     def _reset_extra_state(self) -> None:
-        """Resets what a subclass keeps beside statistics."""
+        """Resets the values that a subclass has in addition to statistics."""
 
     def _prepare(self) -> None:
         View.reset(self)
@@ -145,13 +145,13 @@ class View(IgniteStates, Metric):
                 f"{self._name()} must have at least one example before it can be computed."
             )
         value = _map_tensors(lambda tensor: tensor.to(self._device), self._value(*reduced))
-        # Not cached if it is reduced over processes: a process with new examples would wait in the
+        # A value reduced over processes is not cached: a process with new examples would wait in the
         # reduction for processes without any, which would return their cached value.
         self._cached_value = (versions, value) if reduced == current else None
-        return _map_tensors(Tensor.clone, value)  # users may change it; the cache must not
+        return _map_tensors(Tensor.clone, value)  # users may modify it, but not the cache
 
     def _check(self, statistic: Statistic) -> None:
-        """Raises errors that ``update`` leaves for later so as not to wait for an accelerator."""
+        """Raises errors that ``update`` has deferred, to avoid synchronizing with an accelerator."""
         statistic.check()
 
     def _name(self) -> str:
@@ -165,7 +165,7 @@ class View(IgniteStates, Metric):
         return not self._saved_attributes()
 
     def _state(self) -> OrderedDict[str, Any]:
-        """Returns what was accumulated: as statistics, and once more as Ignite saves it."""
+        """Returns the accumulated values, both as statistics and in the form of Ignite."""
         state = statistics_to_state(self._own_copies(), identity_of(type(self), self._own))
         state.update(attributes_to_state(self, self._saved_attributes()))
         state.update(self._to_ignite())
@@ -191,7 +191,7 @@ class View(IgniteStates, Metric):
             super()._set_state(extra)
 
     def _check_loaded(self, statistic: Any) -> None:
-        """Raises ValueError if the first statistic, which was loaded, does not fit this metric."""
+        """Raises ValueError if the first statistic, which was loaded, does not match this metric."""
 
     # Sharing: see ignite.metrics._shared_statistics.
 
@@ -244,7 +244,7 @@ class View(IgniteStates, Metric):
             shared[0].statistic.update(reading)
 
     def _update_shared(self, readings: list[Reading], subscription: Subscription) -> None:
-        """Updates the statistics that have not seen this iteration: with all readings, or none."""
+        """Updates the statistics that have not counted this iteration, with all readings or none."""
         behind = [
             shared for shared in subscription.shared if shared.num_read != subscription.num_read
         ]
@@ -270,7 +270,7 @@ class View(IgniteStates, Metric):
         self._find_subscription(engine)
 
     def _find_subscription(self, engine: Engine[Any, Any]) -> Subscription | None:
-        """Returns the subscription of ``engine``, which ``compute`` uses from now on."""
+        """Returns the subscription of ``engine``, and makes ``compute`` use it."""
         subscriptions = self._subscriptions
         for i, subscription in enumerate(subscriptions):
             if subscription.outputs.engine() is engine:
@@ -284,15 +284,15 @@ class View(IgniteStates, Metric):
         return subscriptions[-1]
 
     def _inspecting(self, subscription: Subscription) -> Subscription:
-        """Returns ``subscription``, in which ``_inspect`` of this view can now refuse outputs."""
+        """Returns ``subscription``, after enabling ``_inspect`` of this view to refuse outputs."""
         if self._inspects:
             subscription.shared[0].inspectors[subscription.user] = weakref.ref(self)
         return subscription
 
     def _reading_key(self) -> tuple[Hashable, ...] | None:
-        """Returns a key that is equal for views that read outputs alike.
+        """Returns a key that is equal for views that parse outputs in the same way.
 
-        None if the view cannot share, because its class overrides a method that sharing relies on,
+        None if the view cannot share, because its class overrides a method on which sharing relies,
         or because its output transform is not hashable.
         """
         methods = ("update", "reset", "started", "iteration_completed", "_read", "_parse")
@@ -333,7 +333,7 @@ class View(IgniteStates, Metric):
         return {(attachment.span, reading_key, own.key): str(own) for own in self._own}
 
     def _unsubscribe(self) -> None:
-        """Stops sharing, and continues with a copy of what was shared."""
+        """Stops sharing, and continues with a copy of the shared statistics."""
         if not self._subscriptions:
             return
         subscription = self._subscriptions[-1]
@@ -381,7 +381,7 @@ class View(IgniteStates, Metric):
             self._own, self._subscriptions = kept
 
     def _own_copies(self) -> list[Statistic]:
-        """Returns copies of the statistics, without what only other metrics need."""
+        """Returns copies of the statistics, without the values that only other metrics need."""
         pairs = zip(self._statistics_in_use(), self._own, strict=True)
         return [found.narrowed(own) for found, own in pairs]
 

@@ -55,7 +55,7 @@ def check_example(reading: Reading, statistic: Any) -> None:
 
 
 class _Accumulation(Statistic):
-    """Applies ``op`` to one output after the other, and counts examples."""
+    """Applies ``op`` to the outputs in turn, and counts examples."""
 
     PARTS: ClassVar = {"num_examples": "SUM", "accumulator": "SUM"}
 
@@ -155,7 +155,7 @@ def _is_single(output: float | Tensor) -> bool:
 
 
 class VariableAccumulation(View):
-    """Combines outputs one after the other, and counts them.
+    """Combines successive outputs, and counts examples.
 
     Update with a number or a tensor. Numbers and tensors of shape () or (D,) are one example;
     tensors with more dimensions are a batch of shape (B, ...). In distributed runs, the values and
@@ -164,7 +164,7 @@ class VariableAccumulation(View):
     Args:
         op: ``op(accumulated, output)`` returns the new accumulated value. It starts at 0.
         output_transform: turns ``engine.state.output`` into the number or tensor.
-        device: where to accumulate, in float64 (float32 on MPS); by default, where outputs are.
+        device: device on which to accumulate, in float64 (float32 on MPS). By default, that of outputs.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
@@ -213,7 +213,7 @@ class VariableAccumulation(View):
 
 
 class OfEqualExamples:
-    """Mixin of accumulations that are computed from examples of one shape, by operations of this package."""
+    """Mixin of accumulations of examples with equal shapes, by operations of this package."""
 
     _needs_examples = True
     _calls_user_code = False
@@ -231,13 +231,13 @@ class Average(OfEqualExamples, VariableAccumulation):
 
     Args:
         output_transform: turns ``engine.state.output`` into the number or tensor.
-        device: where to accumulate, in float64 (float32 on MPS); by default, where outputs are.
+        device: device on which to accumulate, in float64 (float32 on MPS). By default, that of outputs.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
         TypeError: in ``update``, the output is neither a number nor a tensor.
         ValueError: in ``update``, an example has another shape than those before.
-        NotComputableError: in ``compute``, nothing was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> engine = __import__("ignite").engine.Engine(lambda engine, batch: batch)
@@ -266,13 +266,13 @@ class GeometricAverage(OfEqualExamples, VariableAccumulation):
 
     Args:
         output_transform: turns ``engine.state.output`` into the number or tensor.
-        device: where to accumulate, in float64 (float32 on MPS); by default, where outputs are.
+        device: device on which to accumulate, in float64 (float32 on MPS). By default, that of outputs.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
         TypeError: in ``update``, the output is neither a number nor a tensor.
         ValueError: in ``update``, an example has another shape than those before.
-        NotComputableError: in ``compute``, nothing was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = GeometricAverage()
@@ -296,7 +296,7 @@ class GeometricAverage(OfEqualExamples, VariableAccumulation):
 
 
 def as_tensor_of(value: float | Tensor, like: Tensor) -> Tensor:
-    """Returns ``value`` as a tensor of the dtype and device of ``like``; waits for no device if it is a number."""
+    """Returns ``value`` as a tensor with the dtype and device of ``like``; for a number, without synchronization."""
     if isinstance(value, Tensor):
         return value.to(like.device, like.dtype)
     return torch.full((), value, dtype=like.dtype, device=like.device)

@@ -36,15 +36,15 @@ class Accuracy(_BaseClassification):
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         is_multilabel: whether inputs of equal shape are multilabel instead of binary.
-        device: where to count; by default, where the predictions are.
+        device: device on which to count. By default, that of the predictions.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit, values are not 0 or 1, targets are not classes,
+        ValueError: in ``update``, shapes do not match, values are not 0 or 1, targets are not classes,
             or the number of classes has changed. For tensors on an accelerator, wrong values are
             reported by ``compute``.
         RuntimeError: in ``update``, the kind of classification has changed.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> import torch

@@ -52,7 +52,7 @@ def adapt(
         processes by its own library. For a function, the samples of all processes are gathered.
 
     Raises:
-        TypeError: ``metric`` is neither, or arguments for functions are given with an object.
+        TypeError: ``metric`` is neither, or arguments of functions are given for an object.
         ValueError: ``prediction`` is invalid.
 
     Example:

@@ -92,7 +92,7 @@ class Max(OfEqualExamples, VariableAccumulation):
 class Min(OfEqualExamples, VariableAccumulation):
     """Smallest of the outputs of an engine.
 
-    As :class:`Max`. NaN is smaller than any number.
+    Like :class:`Max`, but NaN is smaller than any number.
 
     Example:
         >>> metric = Min()
@@ -137,5 +137,5 @@ def _larger(largest: Tensor, output: float | Tensor) -> Tensor:
 
 
 def _smaller(largest: Tensor, output: float | Tensor) -> Tensor:
-    """Accumulates the largest of the negative values, so that processes can be combined alike."""
+    """Accumulates the largest of the negated values, so that processes are combined in the same way."""
     return _larger(largest, -output)

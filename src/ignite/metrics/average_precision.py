@@ -43,15 +43,15 @@ class AveragePrecision(EpochMetric):
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: has no effect; accepted for compatibility with Ignite.
-        device: where to keep the tensors; by default, where they are.
+        check_compute_fn: ignored; accepted for compatibility with Ignite.
+        device: device on which to keep the tensors. By default, their own.
         skip_unrolling: see :class:`Metric`.
         num_bins: the number of bins to count scores in; see :class:`ROC_AUC`.
         average: how to average over labels or classes; see :class:`ROC_AUC`.
 
     Raises:
         ValueError: see :class:`ROC_AUC`.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = AveragePrecision()

@@ -16,23 +16,23 @@ __all__ = ["BalancedAccuracy"]
 
 
 class BalancedAccuracy(_BaseClassification):
-    """The mean over classes of recall: the fraction of the examples of a class that are predicted correctly.
+    """The mean over classes of recall, the fraction of the examples of a class that are predicted correctly.
 
-    Classes without examples are left out.
+    Classes without examples are ignored.
 
-    Update with ``(y_pred, y)``, multiclass or binary, of the shapes that :class:`Accuracy` takes.
+    Update with ``(y_pred, y)``, multiclass or binary, of the shapes that :class:`Accuracy` accepts.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         adjusted: whether to rescale the value so that the accuracy of chance, 1 / C, becomes 0 and 1
             stays 1.
-        device: where to count; by default, where the predictions are.
+        device: device on which to count. By default, that of the predictions.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
         ValueError: in ``update``, see :class:`Accuracy`.
         RuntimeError: in ``update``, the kind of classification has changed.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = BalancedAccuracy()

@@ -71,7 +71,7 @@ class Best(MetricsLambda):
         self.epoch: int | None = None
 
     def compute(self) -> float:
-        """Returns the best value, including the metric's present one."""
+        """Returns the best value, including the metric's current one."""
         best = self._best_with(super().compute())
         if best is None:
             raise NotComputableError(

@@ -111,7 +111,7 @@ class Bootstrap(Metric):
         return {name: value.item() if value.ndim == 0 else value for name, value in result.items()}
 
     def _values(self) -> Iterator[Tensor]:
-        """Yields the values of resamples. Those of few examples may be empty and are skipped."""
+        """Yields the values of resamples. With few examples, a resample may be empty, and is skipped."""
         missing = None
         num_found = 0
         for metric in self._resamples:

@@ -41,7 +41,7 @@ class CohenKappa(View):
     Update with ``(y_pred, y)``:
 
     - ``y_pred``: predicted labels, shape (B,) or (B, 1), whole numbers.
-    - ``y``: true labels, likewise.
+    - ``y``: true labels, of the same form.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.

@@ -93,8 +93,8 @@ class ConfusionMatrix(View):
             )
         self.num_classes = num_classes
         self.average = average
-        # Lists of tensors are always unrolled: they could not be counted otherwise, and only
-        # metrics that read outputs alike can share counts.
+        # Lists of tensors are always unrolled, because they cannot be counted otherwise, and only
+        # metrics that parse outputs in the same way can share counts.
         super().__init__(output_transform, device, skip_unrolling=False)
 
     def _declare(self) -> list[Statistic]:
@@ -151,7 +151,7 @@ def IoU(  # noqa: N802 - Ignite's name
 
     Args:
         cm: confusion matrix with ``average`` None or "samples".
-        ignore_index: class whose examples are ignored, whatever their prediction. It is removed
+        ignore_index: class whose examples are ignored, regardless of their prediction. It is removed
             from the result, which then has shape (C - 1,).
         exclude_index: class that is removed from the result, but whose examples count as false
             positives of the class predicted for them. This is the meaning of ``ignore_index`` in

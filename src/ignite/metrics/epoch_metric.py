@@ -1,4 +1,4 @@
-"""Metrics that are computed from all predictions and targets together."""
+"""Metrics that are computed from all predictions and targets at once."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class EpochMetric(View):
         compute_fn: ``compute_fn(y_pred, y)`` returns the value for all predictions and targets.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         check_compute_fn: whether to call ``compute_fn`` for the first batch, and warn if it fails.
-        device: where to keep the tensors; by default, where they are.
+        device: device on which to keep the tensors. By default, their own.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
         TypeError: ``compute_fn`` cannot be called.
         ValueError: in ``update``, a tensor has another shape, or another dtype than before.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> def largest_error(y_pred, y):
@@ -95,8 +95,8 @@ class EpochMetric(View):
             return self.compute_fn(samples.first.clone(), samples.second.clone())
         return self.compute_fn(samples.first, samples.second)
 
-    # Ignite's subclasses append to these lists in ``update``. What they have appended goes into the
-    # statistic before it is used.
+    # Subclasses written for Ignite append to these lists in ``update``. The appended tensors are
+    # added to the statistic before it is used.
 
     @property
     def _predictions(self) -> list[Tensor]:
@@ -109,7 +109,7 @@ class EpochMetric(View):
 
     @property
     def _targets(self) -> list[Tensor]:
-        """Likewise, the targets."""
+        """The targets of this process, in one or more tensors."""
         return self._lists()[1]
 
     @_targets.setter
@@ -117,7 +117,7 @@ class EpochMetric(View):
         self._appended = (self._lists()[0], tensors)
 
     def _lists(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns the predictions and targets; of a subclass that adds to them, the lists it adds to."""
+        """Returns the predictions and targets; for a subclass that appends to them, the lists that it appends to."""
         if type(self).update is View.update:
             return _lists_of(self._statistics_in_use()[0])
         if self._appended is None or self._own[0].num_examples:

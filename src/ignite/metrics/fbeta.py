@@ -26,10 +26,10 @@ def Fbeta(  # noqa: N802 - Ignite's name
     output_transform: Callable[[Any], Any] | None = None,
     device: str | torch.device | None = None,
 ) -> MetricsLambda:
-    r"""Makes a metric of :math:`F_\beta = \frac{(1 + \beta^2) P R}{\beta^2 P + R}`; 0 where both are 0.
+    r"""Creates a metric of :math:`F_\beta = \frac{(1 + \beta^2) P R}{\beta^2 P + R}`; 0 where both are 0.
 
     Args:
-        beta: how many times as important recall is as precision. Positive.
+        beta: weight of recall relative to precision, positive.
         average: whether to return the mean over classes, a number, or the values of all classes, a
             tensor of shape (C,).
         precision: the metric that computes precision, with ``average=False``.

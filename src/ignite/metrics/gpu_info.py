@@ -83,7 +83,7 @@ class GpuInfo(Metric):
         engine.add_event_handler(event_name, self.completed, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leaves out the module, which cannot be pickled."""
+        """Omits the module, which cannot be pickled."""
         return {name: value for name, value in super().__getstate__().items() if name != "_nvml"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -13,18 +13,18 @@ __all__ = ["HammingDistance"]
 class HammingDistance(_BaseClassification):
     """The fraction of labels that are wrong; if not multilabel, the fraction of examples that are wrong.
 
-    Update with ``(y_pred, y)``, of the shapes that :class:`Accuracy` takes.
+    Update with ``(y_pred, y)``, of the shapes that :class:`Accuracy` accepts.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         is_multilabel: whether inputs of equal shape are multilabel instead of binary.
-        device: where to count; by default, where the predictions are.
+        device: device on which to count. By default, that of the predictions.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
         ValueError: in ``update``, see :class:`Accuracy`.
         RuntimeError: in ``update``, the kind of classification has changed.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> import torch

@@ -38,7 +38,7 @@ class HSIC(View):
     Args:
         sigma_x: width of the kernel of x. If negative, the root of the median of all squared
             distances in the batch, including those of examples from themselves.
-        sigma_y: width of the kernel of y, likewise.
+        sigma_y: width of the kernel of y, see ``sigma_x``.
         ignore_invalid_batch: skip batches of fewer than 4 examples, instead of raising.
         output_transform: turns ``engine.state.output`` into ``(x, y)``.
         device: device on which to accumulate. By default, that of the variables.

@@ -27,8 +27,8 @@ class JSDivergence(KLDivergence):
     Arguments are those of :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit. The batch is then not accumulated.
-        NotComputableError: in ``compute``, no example was seen.
+        ValueError: in ``update``, shapes do not match. The batch is then not accumulated.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = JSDivergence()

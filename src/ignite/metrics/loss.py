@@ -137,7 +137,7 @@ def _ignores_all(
 ) -> bool:
     """Returns whether the loss is NaN because it ignores all targets.
 
-    False on an accelerator, where finding out would wait for it.
+    False on an accelerator, because the check would synchronize with it.
     """
     if not loss.is_cpu or not isinstance(y, Tensor) or y.is_floating_point() or not loss.isnan():
         return False

@@ -50,17 +50,17 @@ class MatthewsCorrCoef(EpochMetric):
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: has no effect; accepted for compatibility with Ignite.
-        device: where to keep the labels; by default, where they are.
+        check_compute_fn: ignored; accepted for compatibility with Ignite.
+        device: device on which to keep the labels. By default, that of the labels.
         skip_unrolling: see :class:`Metric`.
         num_classes: if given, labels are counted instead of kept, so memory does not grow with the
-            data. Labels have to be from 0 to ``num_classes - 1``.
+            data. Labels must be from 0 to ``num_classes - 1``.
 
     Raises:
         ValueError: in ``update``, shapes are not those above, the dtype has changed, a label is out
             of range, not an integer, or -100, which losses ignore, or a score is NaN. Values on an
             accelerator are reported by ``compute``.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = MatthewsCorrCoef()

@@ -151,7 +151,7 @@ def select_scores(output: Sequence[Tensor], is_multilabel: bool) -> tuple[Tensor
 
     Raises:
         TypeError: scores are not floating point.
-        ValueError: shapes do not fit. On the CPU, also if a score is NaN, or a target is not a
+        ValueError: shapes do not match. On the CPU, also if a score is NaN, or a target is not a
             class, or not 0 or 1.
     """
     y_pred, y = output

@@ -55,7 +55,7 @@ _STATE_KEY = "__metric_state_per_rank"
 
 @dataclass(eq=False, slots=True)
 class Attachment:
-    """How a metric is attached to one engine. Identifies the metric where it shares statistics."""
+    """The attachment of a metric to one engine. Identifies the metric where it shares statistics."""
 
     usage: MetricUsage
     span: Hashable
@@ -83,7 +83,7 @@ class Attachment:
         self.is_detached = False
 
     def remove(self, user: Attachment | None) -> bool:
-        """Records that ``user`` no longer needs the metric. Returns whether anything else does."""
+        """Records that ``user`` no longer needs the metric. Returns whether another user does."""
         if user is None:
             self.is_direct = False
         else:
@@ -182,7 +182,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
 
     @contextmanager
     def _with_attributes(self, values: Mapping[str, Any]) -> Iterator[None]:
-        """In this context, attributes have these values: those reduced over all processes."""
+        """Context in which attributes have these values, which are reduced over all processes."""
         local = {name: getattr(self, name) for name in values}
         try:
             for name, value in values.items():
@@ -235,8 +235,8 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
     def completed(self, engine: Engine[Any, Any], name: str) -> None:
         """Puts the value into ``engine.state.metrics`` when the span ends.
 
-        A metric that is computed after each batch keeps the last value there if the batch has no
-        example, or none that counts.
+        A metric that is computed after each batch keeps its last value if the batch has no examples,
+        or all of them are ignored.
         """
         self._select_engine(engine)
         attachment = self._attachments.get(engine)
@@ -245,7 +245,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
             with nullcontext() if group is None else group.computing(self, (attachment, name)):
                 result = self.compute()
         except NotComputableError as error:
-            # Subclasses of the error have other causes than missing examples.
+            # Subclasses of the error have causes other than missing examples.
             if (
                 attachment is None
                 or not attachment.usage.is_of_batches
@@ -257,7 +257,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         self._on_computed(engine)
 
     def _select_engine(self, engine: Engine[Any, Any]) -> None:
-        """Makes ``compute`` use the outputs of ``engine``, one of those the metric is attached to."""
+        """Makes ``compute`` use the outputs of ``engine``, one of the engines the metric is attached to."""
 
     def _on_computed(self, engine: Engine[Any, Any]) -> None:
         """Called after the metric, or one that is computed from it, was computed over a span."""
@@ -270,7 +270,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
                     f"Argument name '{name}' is conflicting with mapping keys: {list(result)}"
                 )
             if self._metrics_result_mode != "named":
-                metrics.update(result)  # as they are: programs call .item() of tensors
+                metrics.update(result)  # unchanged, because programs call .item() of tensors
             if self._metrics_result_mode != "flatten":
                 metrics[name] = result
         else:
@@ -364,7 +364,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         )
 
     def _feed(self, engine: AnyEngine, usage: MetricUsage, user: Attachment | None = None) -> None:
-        """Makes ``engine`` update the metric, for itself or for ``user``, which is computed from it."""
+        """Makes ``engine`` update the metric, for the metric itself or for ``user``, which is computed from it."""
         for event, handler in self._feeding(usage):
             if not engine.has_event_handler(handler, event):
                 engine.add_event_handler(event, handler)
@@ -445,7 +445,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         return instance
 
     def begins_anew_with(self, engine: AnyEngine) -> bool:
-        """Returns whether each run of ``engine`` resets the metric: its state need not be saved."""
+        """Returns whether each run of ``engine`` resets the metric, so that its state need not be saved."""
         attachment = self._attachments.get(engine)
         return attachment is not None and attachment.usage.STARTED in (
             Events.STARTED,
@@ -469,7 +469,7 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leaves out what belongs to engines: copies of the metric are not attached."""
+        """Omits the attributes that belong to engines, because copies of the metric are not attached."""
         return {
             name: value for name, value in vars(self).items() if name not in self._ENGINE_ATTRIBUTES
         }
@@ -493,16 +493,16 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         return []
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """Returns what each process has accumulated. All processes must call it."""
+        """Returns the accumulated values of each process. All processes must call it."""
         own = self._state()
         states = distributed.all_gather(own) if distributed.get_world_size() > 1 else [own]
         return OrderedDict([(_STATE_KEY, states)])
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores what was accumulated.
+        """Restores the accumulated values.
 
-        Metrics of this package also load states that another number of processes has saved: the
-        states are distributed over the processes, and some processes may get none.
+        Metrics of this package also load states saved by another number of processes: the states
+        are distributed over the processes, and some processes may get none.
 
         Raises:
             TypeError: ``state_dict`` is not a mapping.

@@ -25,7 +25,7 @@ class MetricGroup(Metric):
     the group.
 
     Args:
-        metrics: name -> metric. Update them only through the group from now on.
+        metrics: the metrics by name. Once in the group, update them only through it.
         output_transform: turns ``engine.state.output`` into the output for the members.
         skip_unrolling: see :class:`Metric`.
 

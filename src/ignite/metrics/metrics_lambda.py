@@ -24,7 +24,7 @@ __all__ = ["MetricsLambda"]
 
 
 _Arguments = tuple[list[Any], dict[str, Any]]
-"""Arguments by position and by name, as saved."""
+"""Positional and keyword arguments, as saved."""
 
 
 class MetricsLambda(Metric):
@@ -33,12 +33,12 @@ class MetricsLambda(Metric):
     Operators on metrics, and methods of their values, create such a metric: ``precision * recall``,
     ``recall.mean()``.
 
-    Attaching it also updates its ingredients, the metrics among the arguments. Their values are not
-    in ``state.metrics`` unless they are attached, too. Without an engine, ``reset`` and ``update``
-    reset and update the ingredients.
+    If it is attached, the engine also updates its ingredients, which are the metrics among the
+    arguments. Their values are not in ``state.metrics`` unless they are attached, too. Without an
+    engine, ``reset`` and ``update`` reset and update the ingredients.
 
-    ``higher_is_better`` follows from the ingredients for sums, differences, multiples, items and
-    means, such as ``1 - accuracy``. For other functions it is None, and can be set.
+    ``higher_is_better`` is derived from the ingredients for sums, differences, multiples, items and
+    means, such as ``1 - accuracy``. For other functions, it is None, and can be set.
 
     Args:
         f: computes the value. Tensors are passed on the CPU.
@@ -81,7 +81,7 @@ class MetricsLambda(Metric):
         self._resets_ingredients = True
 
     def __bool__(self) -> bool:
-        """Raises for comparisons, whose values are computed later. Otherwise the metric is true."""
+        """Raises for comparisons, whose values are computed later. Otherwise, the metric is true."""
         if self.function in (operator.lt, operator.le, operator.gt, operator.ge):
             raise TypeError(
                 "A comparison of a metric should not be used as a condition, as its value is computed later"
@@ -122,12 +122,12 @@ class MetricsLambda(Metric):
         self._is_updated = True
 
     def started(self, engine: Engine[Any, Any]) -> None:
-        """Begins a span for all ingredients, if another metric averages this one."""
+        """Begins a span for all ingredients if another metric averages this one."""
         for metric in self._unique_leaves():
             metric.started(engine)
 
     def iteration_completed(self, engine: Engine[Any, Any]) -> None:
-        """Updates all ingredients, if another metric averages this one."""
+        """Updates all ingredients if another metric averages this one."""
         for metric in self._unique_leaves():
             metric.iteration_completed(engine)
 
@@ -239,9 +239,9 @@ class MetricsLambda(Metric):
 
 
 def update_together(pairs: Iterable[tuple[Metric, Any]]) -> None:
-    """Updates metrics, each with its output: all, or none if one raises.
+    """Updates metrics, each with its output: all of them, or none if one raises.
 
-    Views that read outputs alike read the same output once.
+    Views that parse outputs in the same way read the same output once.
     """
     readings: list[tuple[Hashable, Any, Reading]] = []
     updates: dict[Any, Reading] = {}
@@ -266,7 +266,7 @@ def update_together(pairs: Iterable[tuple[Metric, Any]]) -> None:
 
 
 _PLAIN = (int, float, str)
-"""Types of arguments that a state holds beside the states of metrics."""
+"""Types of arguments that a state holds in addition to the states of metrics."""
 
 
 def _saved_argument(argument: Any) -> Any:
@@ -343,7 +343,7 @@ def _direction_of(
 
 
 def _slopes(function: Callable[..., Any], args: tuple[Any, ...]) -> list[int]:
-    """Returns for each argument 1 if the value increases with it, -1 if it decreases, else 0."""
+    """For each argument, returns 1 if the value increases with it, -1 if it decreases, else 0."""
     if function in (operator.add, operator.pos, operator.neg, operator.sub):
         return {operator.neg: [-1], operator.sub: [1, -1]}.get(function, [1] * len(args))
     if function is operator.mul and isinstance(args[0], numbers.Real):

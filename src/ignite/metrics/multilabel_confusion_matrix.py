@@ -26,7 +26,7 @@ class MultiLabelConfusionMatrix(View):
 
     - ``y_pred``: predicted labels, 0 or 1, integers of shape (B, C, ...). Further dimensions hold
       further examples.
-    - ``y``: true labels, likewise.
+    - ``y``: true labels, of the same form.
 
     Args:
         num_classes: number of labels C, at least 2.

@@ -30,9 +30,9 @@ class MutualInformation(Entropy):
     Arguments are those of :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit, or the number of classes has changed. The
+        ValueError: in ``update``, shapes do not match, or the number of classes has changed. The
             batch is then not accumulated.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> import torch

@@ -38,14 +38,14 @@ class Precision(_BaseClassification):
             number of examples of each class, "micro" counts the examples of all classes together,
             and "samples" is the mean over examples of the precision of their labels (multilabel only).
         is_multilabel: whether inputs of equal shape are multilabel instead of binary.
-        device: where to count; by default, where the predictions are.
+        device: device on which to count. By default, that of the predictions.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
         ValueError: ``average`` is not one of the above or does not fit the data; in ``update``,
             see :class:`Accuracy`.
         RuntimeError: in ``update``, the kind of classification has changed.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = Precision(average=False)
@@ -58,7 +58,7 @@ class Precision(_BaseClassification):
 
     _numerator, _denominator, _weight, _updated = ratio_parts(1)
     eps = 1e-20
-    """Ignite's attribute: what it adds to denominators. Here, the ratio of a class without any is 0."""
+    """Ignite adds this attribute to denominators. Here, a ratio with denominator 0 is 0."""
 
     @takes_average_first
     def __init__(
@@ -74,7 +74,7 @@ class Precision(_BaseClassification):
         super().__init__(output_transform, is_multilabel, device, skip_unrolling)
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        if statistic.kind is None:  # the counts take no other kind after the first batch
+        if statistic.kind is None:  # afterwards, the counts check the kind
             reading.once(check_first_batch, self._is_multilabel, self._average)
 
     def _value(self, counts: LabelCounts) -> Any:

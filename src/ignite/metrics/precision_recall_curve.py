@@ -37,14 +37,14 @@ class PrecisionRecallCurve(EpochMetric):
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: has no effect; accepted for compatibility with Ignite.
-        device: where to keep the tensors; by default, where they are.
+        check_compute_fn: ignored; accepted for compatibility with Ignite.
+        device: device on which to keep the tensors. By default, their own.
         skip_unrolling: see :class:`Metric`.
         num_bins: the number of bins to count scores in; see :class:`ROC_AUC`.
 
     Raises:
         ValueError: see :class:`ROC_AUC`.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = PrecisionRecallCurve()

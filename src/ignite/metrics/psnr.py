@@ -29,7 +29,7 @@ class PSNR(View):
     Args:
         data_range: the range :math:`R` of values, such as 255 for uint8.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        device: where to accumulate; by default, where the images are.
+        device: device on which to accumulate. By default, that of the images.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
@@ -72,7 +72,7 @@ def _read(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _sum_ratios(pair: tuple[Tensor, Tensor], data_range: float) -> tuple[int, Tensor | float]:
-    """The number of images (B, D) and the sum of their ratios."""
+    """Returns the number of images (B, D) and the sum of their ratios."""
     num_images, highest = pair[0].shape[0], 20 * math.log10(data_range)
     decibels = _decibels_of_errors(*pair)
     if decibels is not None:
@@ -83,13 +83,13 @@ def _sum_ratios(pair: tuple[Tensor, Tensor], data_range: float) -> tuple[int, Te
 
 
 _OF_EQUAL_IMAGES = 1e-10
-"""The mean squared error that equal images count as, as in Ignite. With 0, the mean over images would be infinite."""
+"""Mean squared error assumed for equal images, as in Ignite. With 0, the mean over images would be infinite."""
 
 
 def _decibels_of_errors(y_pred: Tensor, y: Tensor) -> float | None:
-    """The sum over images of their mean squared errors in decibels, with differences in float32.
+    """Returns the sum over images of their mean squared errors in decibels, with differences in float32.
 
-    None if float32 is not enough: for wider dtypes, or if an error is 0, tiny or huge.
+    None if float32 is not accurate enough: for wider dtypes, or if an error is 0, tiny or huge.
     """
     if y.dtype is not torch.float32:
         if y.dtype not in NARROW and y.dtype is not torch.uint8:

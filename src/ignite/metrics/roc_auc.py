@@ -42,18 +42,18 @@ def roc_auc_curve_compute_fn(y_preds: Tensor, y_targets: Tensor) -> tuple[Any, A
 class ROC_AUC(EpochMetric):  # noqa: N801 - Ignite's name
     """The area under the ROC curve: the probability that a positive has a higher score than a negative.
 
-    Ties count half. Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,),
+    A tie counts as one half. Update with ``(y_pred, y)``: scores and targets of 0 and 1, both of shape (B,),
     or (B, L) for L labels; or scores of shape (B, C) and classes of shape (B,), each class against
     the others. NaN if there are no positives, or no negatives.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: has no effect; accepted for compatibility with Ignite.
-        device: where to keep the tensors; by default, where they are.
+        check_compute_fn: ignored; accepted for compatibility with Ignite.
+        device: device on which to keep the tensors. By default, their own.
         skip_unrolling: see :class:`Metric`.
         num_bins: the number of bins of equal width to count scores in, instead of keeping all
-            samples. Memory then does not grow with the data. Scores have to be from 0 to 1, and
-            scores in the same bin count as ties.
+            samples. Memory then does not grow with the data. Scores must be from 0 to 1, and scores
+            in the same bin count as ties.
         average: how to average over labels or classes. "macro" is the mean of their values,
             "weighted" the mean weighted by the number of positives of each, "micro" the value for
             the scores of all of them together, "samples" the mean over examples of the value of
@@ -63,7 +63,7 @@ class ROC_AUC(EpochMetric):  # noqa: N801 - Ignite's name
     Raises:
         ValueError: shapes or values are not those above, or the dtype has changed. Values on an
             accelerator are reported by ``compute``.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = ROC_AUC()
@@ -114,11 +114,10 @@ class RocCurve(EpochMetric):
     """False positive rates, true positive rates and thresholds: three tensors of shape (K,), float64.
 
     They start at (0, 0) with an infinite threshold. Points on a straight line between others are
-    left out.
+    omitted.
 
     Update with ``(y_pred, y)``: scores and targets of 0 and 1, of shape (B,). Arguments and errors
-    are those of
-    :class:`ROC_AUC`.
+    are those of :class:`ROC_AUC`.
 
     Example:
         >>> metric = RocCurve()

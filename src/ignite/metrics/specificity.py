@@ -31,13 +31,13 @@ class Specificity(_BaseClassification):
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         average: as for :class:`Precision`, but not "samples".
         is_multilabel: whether inputs of equal shape are multilabel instead of binary.
-        device: where to count; by default, where the predictions are.
+        device: device on which to count. By default, that of the predictions.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
         ValueError: ``average`` is not one of those; in ``update``, see :class:`Accuracy`.
         RuntimeError: in ``update``, the kind of classification has changed.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = Specificity()
@@ -65,7 +65,7 @@ class Specificity(_BaseClassification):
         super().__init__(output_transform, is_multilabel, device, skip_unrolling)
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        if statistic.kind is None:  # the counts take no other kind after the first batch
+        if statistic.kind is None:  # afterwards, the counts check the kind
             reading.once(check_first_batch, self._is_multilabel, self._average)
 
     def _value(self, counts: LabelCounts) -> Any:
@@ -77,5 +77,5 @@ class Specificity(_BaseClassification):
 
 
 def _num_judged(counts: LabelCounts) -> Tensor | int:
-    """The number of examples for which each class is predicted or not."""
+    """Returns the number of examples for which each class is predicted or not."""
     return counts.num_examples if counts.is_multilabel else counts.num_true.sum()

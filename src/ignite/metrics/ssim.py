@@ -177,7 +177,7 @@ def _sum_similarities(
 
 
 def checked_images(output: Sequence[Tensor], ndims: int) -> tuple[Tensor, Tensor]:
-    """Returns images (B, C, ...) with so many dimensions after C, in a wide dtype.
+    """Returns images (B, C, ...) with the given number of dimensions after C, in a wide dtype.
 
     Raises:
         ValueError, TypeError: predictions and targets have other shapes, or differ in shape or
@@ -253,7 +253,7 @@ def _matrix(length: int, window: tuple[float, ...]) -> Tensor:
 def _smooth(images: Tensor, windows: list[Tensor]) -> Tensor:
     """Returns the means over the window around each pixel.
 
-    The windows are separable: each dimension is smoothed on its own.
+    The windows are separable, so each dimension is smoothed separately.
     """
     if len(windows) == 2 and images.is_cpu and max(images.shape[2:]) <= _SMALL:
         rows, columns = (

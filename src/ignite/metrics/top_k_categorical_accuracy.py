@@ -22,7 +22,7 @@ def _num_hits(metric: Any, ranks: RankCounts) -> Tensor | None:
 
 
 def _set_num_hits(metric: Any, ranks: RankCounts, value: Any) -> None:
-    """Counts all hits as those of the highest score: the others do not show in top-k accuracy."""
+    """Counts all hits as hits of the highest score, because top-k accuracy does not distinguish them."""
     is_whole = isinstance(value, int) or not torch.as_tensor(value).is_floating_point()
     dtype = torch.int64 if is_whole else wide_dtype(metric._device)
     counts = torch.zeros(ranks.num_classes or metric._k, dtype=dtype, device=metric._device)

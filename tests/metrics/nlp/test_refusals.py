@@ -93,7 +93,7 @@ OF_TEXTS = pytest.mark.parametrize("make", [CharacterErrorRate, WordErrorRate])
         (([SENTENCE], SENTENCE), TypeError, "y should be a list of texts, but given the string"),
         ((b"a", b"a"), TypeError, "y_pred should be a list of texts, but given a bytes: .*decode"),
         (([b"a"], ["a"]), TypeError, r"y_pred\[0\] should be a .*, but given a bytes"),
-        ((["a"], [1]), TypeError, r"y\[0\] should be a .*, but given 1: give two strings"),
+        ((["a"], [1]), TypeError, r"y\[0\] should be a .*, but given 1: pass two strings"),
         ((["a"], [None]), TypeError, r"y\[0\] should be a .*, but given None"),
         (
             (torch.ones(2), ["a", "b"]),

@@ -1,1 +1,1 @@
-"""Data of all kinds as batches, what is learnt from them, and checks before the first step."""
+"""Converts data of all kinds to batches, learns facts from them, and checks them before the first step."""

@@ -34,7 +34,7 @@ Classes: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Known:
-    """The columns and classes of the data, as far as known, and what the loss takes as targets."""
+    """The columns and classes of the data, as far as known, and the kind of targets that the loss expects."""
 
     features: tuple[Any, ...] = ()
     """Names of the columns of x, if it is a data frame."""
@@ -51,9 +51,9 @@ class Known:
     keys: tuple[Any, ...] = ()
     """Names of the inputs, if x is a dictionary."""
     wants: Literal["numbers", "classes"] | None = None
-    """What the loss takes as targets; None if unknown."""
+    """The kind of targets that the loss expects; None if unknown."""
     dtype: torch.dtype | None = None
-    """Floating-point dtype of the model; None to leave floats as they are."""
+    """Floating-point dtype of the model; None to keep the dtype of floats."""
 
     @property
     def are_learnt(self) -> bool:
@@ -152,7 +152,7 @@ def as_features(data: Any, name: str = "x", known: Known = _NOTHING) -> Any:
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Casts floats to ``dtype``; None leaves them as they are."""
+    """Casts floats to ``dtype``; None keeps their dtype."""
     return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
 
 
@@ -165,7 +165,7 @@ def as_target(
 
     Integers and booleans become int64, also in columns of objects. Strings and categories become
     class indices: in the known order of the classes, else in the order of the categories, else
-    sorted. If the loss takes numbers, strings are parsed as numbers instead. Everything else is
+    sorted. If the loss expects numbers, strings are parsed as numbers instead. Everything else is
     converted as in :func:`as_features`.
 
     Raises:
@@ -248,7 +248,7 @@ def _is_container(item: Any) -> bool:
 def _labels_or_numbers(
     values: list[Any], known: Known, name: str, categories: Sequence[Any] = ()
 ) -> tuple[Tensor, Classes]:
-    """Returns class indices with class names, or numbers without, as the loss takes them."""
+    """Returns class indices with class names, or numbers without names, as the loss expects."""
     if missing := [row for row, value in enumerate(values) if _is_missing(value)]:
         what = "number" if known.wants == "numbers" else "class"
         raise ValueError(_missing_values(name, what, len(missing), missing[0]))
@@ -366,7 +366,7 @@ def _as_array(data: list[Any], name: str) -> Any:
 
 
 def _is_of_leaves(data: list[Any]) -> bool:
-    """Whether it is a nested list of numbers or strings."""
+    """Whether ``data`` is a nested list of numbers or strings."""
     first: Any = data
     while isinstance(first, list) and first:
         first = first[0]
@@ -406,7 +406,7 @@ def _tensor(data: Any, name: str) -> Tensor:
             f"{name} should be an array of numbers, but given dtype {data.dtype}: {hint}"
         )
     if not data.flags.writeable or any(stride < 0 for stride in data.strides):
-        data = data.copy()  # torch can share neither
+        data = data.copy()  # torch cannot share this memory
     if data.dtype.byteorder not in "=|" and not data.dtype.isnative:
         data = data.astype(data.dtype.newbyteorder("="))
     tensor = torch.as_tensor(data)

@@ -73,7 +73,7 @@ def take_apart(batch: Any, target: Names | None = None) -> Parts:
         if 1 <= len(batch) <= 3:
             return Parts(*batch)
         raise ValueError(
-            "A batch should be (x,), (x, y) or (x, y, w), several inputs nested as ((a, b), y), "
+            "A batch should be (x,), (x, y) or (x, y, w), with several inputs nested as ((a, b), y), "
             f"but given {len(batch)} items; for data in memory, use fit((x, y))"
         )
     if target is None or not isinstance(batch, Mapping):
@@ -127,7 +127,7 @@ def arrays_of(
         )
     if not isinstance(x, Tensor) and is_frame(x):
         available = column_names(x)
-        # Those of the training data: other data frames may have more columns, such as the target.
+        # Uses the columns of the training data; other data frames may have more, such as the target.
         features = features or available
         left_out = tuple(name for name in available if name not in features)
         x = matrix_of(x, features, known.has_codes)
@@ -163,7 +163,7 @@ def names_of(target: Any) -> list[Any]:
 
 
 def is_several(target: Any) -> bool:
-    """Whether it is a list of names, even if it has only one."""
+    """Whether ``target`` is a list of names, even if it has only one."""
     return isinstance(target, tuple | list)
 
 

@@ -197,10 +197,9 @@ def trial(
 ) -> Any:
     """Returns the output for ``x``, with its autograd graph, and restores the model.
 
-    Random states are left to the caller, who restores them once with :func:`kept`.
-    Plain attributes that ``forward`` sets are restored, too, but not changes inside of the user's
-    own objects, nor effects of hooks elsewhere. The model is given a copy of ``x``, which it may
-    change in place.
+    The caller restores random states, by :func:`kept`. Plain attributes that ``forward`` sets are
+    restored, too, but not changes inside of user-defined objects, or effects of hooks elsewhere. The
+    model receives a copy of ``x``, which it may change in place.
     """
     if any(is_lazy(parameter) for parameter in model.parameters()):
         model = copy.deepcopy(model)  # the first call initializes lazy parameters for good
@@ -242,7 +241,9 @@ def modules_kept(*modules: nn.Module) -> Iterator[None]:
                 vars(part)[name].update(value)
         with torch.no_grad():
             for buffer, value in buffers:
-                buffer.copy_(value)  # always: BatchNorm does not increment the versions of its own
+                buffer.copy_(
+                    value
+                )  # always, because BatchNorm does not increment the versions of its buffers
 
 
 def last_operation(output: Tensor) -> str | None:
@@ -307,7 +308,7 @@ def described(data: Any) -> str:
 
 
 def copied(data: Any) -> Any:
-    """Copies the tensors of a batch, whose memory may be that of the user's arrays."""
+    """Copies the tensors of a batch, which may share memory with the user's arrays."""
 
     def copy_of(leaf: Any) -> Any:
         if isinstance(leaf, PackedSequence):
@@ -372,7 +373,7 @@ class Peekable:
         self._seen: list[Any] = []
 
     def peek(self) -> Any:
-        """Returns what ``next`` will return.
+        """Returns the next batch without consuming it.
 
         Raises:
             StopIteration: there is no further batch.

@@ -1,4 +1,4 @@
-"""Learned from training data and saved with the weights: the task, columns, classes and shapes."""
+"""Facts that are learned from training data and saved with the weights: the task, columns, classes and shapes."""
 
 from __future__ import annotations
 
@@ -133,9 +133,9 @@ def given_task(kind: str) -> Task:
 
 
 def wanted_by(loss: Any, task: Task | None = None) -> Literal["numbers", "classes"] | None:
-    """Returns what a loss takes as targets.
+    """Returns the kind of targets that a loss expects.
 
-    For custom losses, what the task implies, and None if it is unknown.
+    For custom losses, it follows from the task; None if unknown.
 
     Example:
         >>> wanted_by("mse"), wanted_by("cross_entropy"), wanted_by(lambda y_pred, y: 0)
@@ -278,7 +278,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What was learned from data.
+    """Facts learned from data.
 
     Example:
         >>> facts = Facts(Known(features=("width", "height"), classes=("cat", "dog")))
@@ -295,7 +295,7 @@ class Facts:
     x: tuple[Seen, ...] = ()
     """The inputs of the model; empty if the data could not be inspected."""
     balance: tuple[float, ...] = ()
-    """The weight of each class with ``class_weight="balanced"``; else empty."""
+    """The weight of each class with ``class_weight="balanced"``; otherwise empty."""
 
     @property
     def is_learnt(self) -> bool:

@@ -1,4 +1,4 @@
-"""Makes batches from data of any kind: arrays, data frames, datasets, loaders and iterables."""
+"""Creates batches from data of any kind: arrays, data frames, datasets, loaders and iterables."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _DEFAULT_BATCH_SIZE = 32
 
 @dataclass(frozen=True, eq=False)
 class Loader:
-    """Batches, and what is known about them."""
+    """Batches, and known facts about them."""
 
     holds_data: ClassVar[bool] = True
 
@@ -163,7 +163,7 @@ def as_loader(  # noqa: PLR0913 - all options of loading in one place
     world_size: int = 1,
     known: Known | None = None,
 ) -> Loader:
-    """Makes batches from data of any kind.
+    """Creates batches from data of any kind.
 
     - Tensors, numpy arrays and lists, as ``x``, ``(x,)``, ``(x, y)`` or ``(x, y, w)``, where x may
       be a nested container: sliced batch by batch.
@@ -173,12 +173,12 @@ def as_loader(  # noqa: PLR0913 - all options of loading in one place
     - A Hugging Face dataset: ``(x, y)``, read with one request per batch; a stream is read in
       order.
     - A map-style or iterable dataset: loaded by a ``DataLoader``.
-    - A ``DataLoader``, or any other iterable of batches: used as it is.
+    - A ``DataLoader``, or any other iterable of batches: used unchanged.
 
     Args:
         data: see above.
         batch_size: samples per batch and process; None for 32.
-        shuffle: whether to shuffle the samples in each epoch; None for not.
+        shuffle: whether to shuffle the samples in each epoch; None for False.
         seed: seed for shuffling.
         target: name of the target column or key. Several targets are a matrix for data frames, else
             a dictionary.
@@ -192,8 +192,8 @@ def as_loader(  # noqa: PLR0913 - all options of loading in one place
 
     Raises:
         TypeError: ``data`` is of another kind, or contains several datasets.
-        ValueError: an option does not apply, since the data is in batches already, or parts of the
-            data do not match.
+        ValueError: an option does not apply, because the data is already in batches, or parts of
+            the data do not match.
     """
     asked = {
         "batch_size": batch_size, "shuffle": shuffle or None, "num_workers": num_workers or None,
@@ -242,7 +242,7 @@ def as_loader(  # noqa: PLR0913 - all options of loading in one place
 
 
 def _described(data: Any) -> str:
-    """Describes data that is refused, with a hint at what to do."""
+    """Describes data that is refused, with a hint what to do."""
     if isinstance(data, type):
         return f"the class {data.__name__}: write {data.__name__}(...)"
     if callable(data):
@@ -300,7 +300,7 @@ def _of_hugging_face_stream(
 
 
 def _with_classes(loader: Loader, known: Known | None) -> Loader:
-    """Combines the classes of the data with what is known from the training data.
+    """Combines the classes of the data with those of the training data.
 
     Raises:
         ValueError: the data has other classes, or the same classes in another order.
@@ -358,7 +358,7 @@ class HuggingFaceRows(Dataset[Any]):
         sample_weight: name of the column of sample weights.
 
     Raises:
-        TypeError: a column is not read as tensors, since it holds text or varies in length.
+        TypeError: a column is not read as tensors, because it holds text or varies in length.
         ValueError: ``target`` or ``sample_weight`` is not a column.
     """
 
@@ -417,7 +417,7 @@ def _stacked(values: list[Any]) -> Any:
 
 
 def _in_order(columns: dict[str, Any], target: Names | None, sample_weight: Any) -> tuple[Any, ...]:
-    """Returns inputs, targets and sample weights, as far as there are any."""
+    """Returns inputs, targets and sample weights, as far as they exist."""
     w = None if sample_weight is None else columns.pop(sample_weight).float()
     x, y, _ = take_apart(columns, () if target is None else target)
     parts = Parts(x, None if target is None else y, w)
@@ -434,7 +434,7 @@ def _check_tensors(columns: Mapping[str, Any]) -> None:
 
 
 def as_it_is(batch: Any) -> Any:
-    """Collates nothing: the dataset returns whole batches."""
+    """Does not collate, because the dataset returns whole batches."""
     return batch
 
 

@@ -56,7 +56,7 @@ def split(
             each class that has two. By default, if classes can be read without loading samples (y
             holds integers, strings, or 0.0 and 1.0, or the dataset has ``targets``) and ``wants``
             is not "numbers".
-        wants: what the loss takes as targets, if known.
+        wants: the kind of targets that the loss expects, if known.
 
     Raises:
         TypeError: the samples have no indices.

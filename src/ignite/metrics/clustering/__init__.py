@@ -1,4 +1,4 @@
-"""Metrics of clusterings, which judge clusters by the features of their samples alone."""
+"""Metrics that evaluate clusterings from features and cluster labels, without true labels."""
 
 from ignite.metrics.clustering.calinski_harabasz_score import CalinskiHarabaszScore
 from ignite.metrics.clustering.davies_bouldin_score import DaviesBouldinScore

@@ -1,4 +1,4 @@
-"""Base class of metrics of clusterings: reading features and labels, and clusters as the metrics use them."""
+"""Base class of clustering metrics; reads features and labels, and groups samples by cluster."""
 
 from __future__ import annotations
 
@@ -163,13 +163,13 @@ def euclidean(a: Tensor, b: Tensor, is_exact: bool = True) -> Tensor:
 
     Args:
         a: rows, in the widest dtype.
-        b: likewise.
-        is_exact: whether to compute those of close rows by differences. The error of a product in
-            float64 is at most 2e-8 of the norms, less than that of features in float32.
+        b: rows, in the same dtype.
+        is_exact: whether to compute the distances of close rows by differences. The error of a
+            product in float64 is at most 2e-8 of the norms, less than that of float32 features.
     """
     if a.shape[1] <= _FEW_FEATURES:
         return torch.cdist(a, b, compute_mode=_BY_DIFFERENCES)
-    origin = a.mean(dim=0)  # a common offset would make all rows close
+    origin = a.mean(dim=0)  # with a common offset, all rows would count as close
     a, b = a - origin, b - origin
     found = torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist")
     if not is_exact:

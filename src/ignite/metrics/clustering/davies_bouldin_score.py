@@ -37,12 +37,12 @@ class DaviesBouldinScore(_ClusteringMetricBase):
     Args:
         output_transform: turns ``engine.state.output`` into ``(features, labels)``, or a mapping
             with these keys.
-        check_compute_fn: without effect; kept for programs that give it.
+        check_compute_fn: ignored; accepted for compatibility.
         device: device on which to keep the samples. By default, that of the features.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit, the number of features or a dtype has changed,
+        ValueError: in ``update``, shapes do not match, the number of features or a dtype has changed,
             or a feature is not finite. Values on an accelerator are reported by ``compute``.
         NotComputableError: in ``compute``, there was no sample.
 

@@ -25,7 +25,7 @@ __all__ = ["SilhouetteScore"]
 
 
 class SilhouetteScore(_ClusteringMetricBase):
-    r"""Mean over samples of how much nearer their own cluster is than the nearest other: from -1 to 1.
+    r"""Silhouette score: how much closer samples are to their cluster than to the nearest other one; from -1 to 1.
 
     .. math:: \frac{1}{N} \sum_i \frac{b_i - a_i}{\max(a_i, b_i)}
 
@@ -44,18 +44,18 @@ class SilhouetteScore(_ClusteringMetricBase):
     Args:
         output_transform: turns ``engine.state.output`` into ``(features, labels)``, or a mapping
             with these keys.
-        check_compute_fn: without effect; kept for programs that give it.
+        check_compute_fn: ignored; accepted for compatibility.
         device: device on which to keep the samples. By default, that of the features.
         skip_unrolling: see :class:`Metric`.
         silhouette_kwargs: options, named as scikit-learn's. ``metric`` is "euclidean", "l2",
             "sqeuclidean", "manhattan", "l1", "cityblock", "chebyshev", "cosine", or "minkowski",
-            with the exponent ``p``. ``sample_size`` takes as many samples at random, the same as
-            scikit-learn for an integer ``random_state``; None is 0, so that all processes take the
-            same. It needs numpy.
+            with the exponent ``p``. ``sample_size`` is the number of samples to draw at random,
+            the same ones as in scikit-learn for an integer ``random_state``. None means 0, so that
+            all processes draw the same samples. It requires NumPy.
 
     Raises:
         TypeError: ``silhouette_kwargs`` is not a mapping, or has an unknown option.
-        ValueError: an option has an unknown value. In ``update``, shapes do not fit, the number of
+        ValueError: an option has an unknown value. In ``update``, shapes do not match, the number of
             features or a dtype has changed, or a feature is not finite. Values on an accelerator
             are reported by ``compute``.
         NotComputableError: in ``compute``, there was no sample.

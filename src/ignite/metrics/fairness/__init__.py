@@ -1,4 +1,4 @@
-"""Metrics of fairness: how predictions differ between groups of examples."""
+"""Fairness metrics: differences of predictions between groups of examples."""
 
 from ignite.metrics.fairness.accuracy_difference import SubgroupAccuracyDifference
 from ignite.metrics.fairness.base import SubgroupDifference, SubgroupMetric

@@ -1,4 +1,4 @@
-"""A metric in each of several groups of examples, and how far the groups are apart."""
+"""Computes a metric in each of several groups of examples, and the difference between groups."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ __all__ = ["SubgroupDifference", "SubgroupMetric"]
 
 
 class _SubgroupBase(Metric):
-    """Computes a metric in each group. Classes that derive from it also derive from :class:`View`.
+    """Computes a metric in each group. Subclasses also derive from :class:`View`.
 
-    Metrics that count labels are counted for all groups at once, in a statistic that can be shared.
-    Of any other metric, there is a copy for each group, which is updated with its examples.
+    For metrics of label counts, the labels of all groups are counted at once, in a statistic that
+    can be shared. Any other metric is copied for each group, and updated with its examples.
     """
 
     required_output_keys = ("y_pred", "y", "group_labels")
@@ -51,7 +51,7 @@ class _SubgroupBase(Metric):
         self._groups = _checked_groups(groups)
         self._base_metric = base_metric._fresh_copy()
         self._counted = _label_counts_of(self._base_metric)
-        """What the base metric counts; None if it is not computed from counts of labels."""
+        """The kind of counts of the base metric; None if it is not computed from label counts."""
         self._metrics: dict[Any, Metric] = {}
         """The copy for each group, if labels are not counted."""
         if self._counted is None:
@@ -75,7 +75,7 @@ class _SubgroupBase(Metric):
         return _as_triple(given, type(self).__name__)
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        if len(reading.output) != 3:  # a pair of tensors comes as it is
+        if len(reading.output) != 3:  # a pair of tensors has not been checked yet
             _as_triple(reading.output, type(self).__name__)
         if isinstance(self._base_metric, View) and self._counted is not None:
             self._base_metric._inspect(reading.derive(_pair_of), statistic)
@@ -105,7 +105,7 @@ class _SubgroupBase(Metric):
     def _pieces(self, reading: Reading) -> list[tuple[Metric, Any]]:
         """Returns the metrics of the groups in a batch, each with its examples.
 
-        It waits for an accelerator, once for each batch, to know how many examples there are.
+        Synchronizes with an accelerator once per batch, to read the number of examples.
         """
         y_pred, y, _ = reading.output
         indices = reading.derive(group_indices, self._groups)
@@ -131,7 +131,7 @@ class _SubgroupBase(Metric):
             (totals,) = combined(self._own, self._synced)
             assert isinstance(totals, Totals)
             sizes = totals.values[0].tolist() if totals.values else [0] * len(self._groups)
-            # All processes know all sizes, and so compute the same metrics.
+            # All processes have all sizes, so they compute the same metrics.
             values = {
                 group: self._metrics[group].compute()
                 for group, size in zip(self._groups, sizes, strict=True)
@@ -178,7 +178,7 @@ class _SubgroupBase(Metric):
         if isinstance(state_dict, Mapping) and "_metrics" in state_dict:
             raise ValueError(
                 f"state_dict should be provided by this package's {type(self).__name__}, but given one of "
-                "Ignite, which cannot be loaded; leave the metric out to begin anew"
+                "Ignite, which cannot be loaded; remove it from the state to start from scratch"
             )
         super().load_state_dict(state_dict)
 
@@ -208,15 +208,15 @@ class _SubgroupBase(Metric):
 class SubgroupMetric(_SubgroupBase, View):
     """A metric in each of several groups of examples. The value is a dictionary.
 
-    Groups without an example are left out, and examples of other groups are ignored.
+    Groups without examples are omitted, and examples of other groups are ignored.
 
     Update with ``(y_pred, y, group_labels)``:
 
-    - ``y_pred`` and ``y``: what ``base_metric`` takes, shape (B, ...).
+    - ``y_pred`` and ``y``: as for ``base_metric``, shape (B, ...).
     - ``group_labels``: a tensor of numbers, shape (B,) or (B, 1), or a list of labels.
 
     Args:
-        base_metric: the metric, of which copies are used. Its ``output_transform`` is not.
+        base_metric: the metric. Copies of it are used, without its ``output_transform``.
         groups: the labels of the groups.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y, group_labels)``, or a
             mapping with these keys.
@@ -226,10 +226,10 @@ class SubgroupMetric(_SubgroupBase, View):
         TypeError: ``base_metric`` is not a metric, or ``groups`` not a sequence of hashable labels.
             In ``update``, the output is not a triple.
         ValueError: there are no groups. In ``update``, the batch sizes differ, or ``base_metric``
-            refuses the batch: then no group counts it.
+            refuses the batch, which then is not counted for any group.
 
     Distributed:
-        Groups may be seen by some processes only.
+        Some processes may have no examples of a group.
 
     Example:
         >>> from ignite.metrics import Accuracy
@@ -249,7 +249,7 @@ class SubgroupMetric(_SubgroupBase, View):
 
 
 class SubgroupDifference(_SubgroupBase, View):
-    r"""The largest difference of a metric between groups of examples; 0 if all are treated alike.
+    r"""The largest difference of a metric between groups of examples; 0 if it is the same in all groups.
 
     .. math:: \max_{g} m_g - \min_{g} m_g
 

@@ -1,4 +1,4 @@
-"""How often classes are predicted, and the difference of that between groups of examples."""
+"""Rates at which classes are predicted, and their difference between groups of examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["DemographicParityDifference", "SelectionRate"]
 
 
 class SelectionRate(_BaseClassification):
-    """The share of examples for which each class is predicted, whatever is true.
+    """The fraction of examples for which each class is predicted, regardless of the target.
 
     Update with ``(y_pred, y)`` as for :class:`~ignite.metrics.Accuracy`. The value is a tensor with
     a number for each class or label: of shape (C,), and (2,) for binary data.
@@ -27,15 +27,15 @@ class SelectionRate(_BaseClassification):
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         is_multilabel: whether equal shapes mean labels, not binary predictions.
-        device: where to count; by default, where the predictions are.
+        device: device on which to count. By default, that of the predictions.
         skip_unrolling: see :class:`Metric`.
 
     Raises:
-        ValueError: in ``update``, shapes do not fit, values are not 0 or 1, targets are no class,
+        ValueError: in ``update``, shapes do not match, values are not 0 or 1, targets are no class,
             or the number of classes has changed. For tensors on an accelerator, wrong values are
             reported by ``compute``.
         RuntimeError: in ``update``, the kind of classification has changed.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = SelectionRate()

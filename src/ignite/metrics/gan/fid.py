@@ -113,10 +113,10 @@ def fid_score(mu1: Tensor, mu2: Tensor, sigma1: Tensor, sigma2: Tensor, eps: flo
         mu2: mean of the second distribution, shape (D,).
         sigma1: covariance of the first distribution, shape (D, D).
         sigma2: covariance of the second distribution, shape (D, D).
-        eps: without effect; kept for programs that give it. Singular covariances need no offset.
+        eps: ignored; accepted for compatibility. Singular covariances need no offset.
 
     Raises:
-        ValueError: shapes do not fit, values are not finite, or a covariance is not symmetric or
+        ValueError: shapes do not match, values are not finite, or a covariance is not symmetric or
             not positive semidefinite.
 
     Example:
@@ -165,8 +165,8 @@ def _trace_of_root(sigma1: Tensor, sigma2: Tensor) -> Tensor:
     r"""Computes :math:`\mathrm{tr}\,(\Sigma_1 \Sigma_2)^{1/2}` of positive semidefinite matrices.
 
     For :math:`\Sigma_1 = A A^T` and :math:`\Sigma_2 = B B^T`, the eigenvalues of the product are
-    the squares of the singular values of :math:`A^T B`. Singular values do not lose half of the
-    digits, as roots of small eigenvalues do.
+    the squares of the singular values of :math:`A^T B`. Singular values keep all digits, whereas
+    roots of small eigenvalues lose half of them.
     """
     values: Tensor = torch.linalg.svdvals(_factor(sigma1).T @ _factor(sigma2))
     return values.sum()
@@ -184,9 +184,9 @@ def _factor(sigma: Tensor) -> Tensor:
         if sizes.min() > _CERTAIN * least * sizes.max():
             return factor
     values, vectors = torch.linalg.eigh(sigma)
-    is_used = values > least * values[-1].clamp(min=0)  # others are rounding errors of 0
+    is_used = values > least * values[-1].clamp(min=0)  # smaller ones are rounding errors
     return vectors[:, is_used] * values[is_used].sqrt()
 
 
 _CERTAIN = 1e3
-"""Pivots of a Cholesky factor that are larger than rounding by this factor are no rounding errors."""
+"""Pivots of a Cholesky factor count as nonzero if they exceed the rounding error by this factor."""

@@ -27,7 +27,7 @@ __all__ = ["InceptionScore"]
 
 
 class InceptionScore(_BaseInceptionMetric):
-    r"""Whether a classifier is sure about each generated sample, and finds all classes among them.
+    r"""Inception score: high if a classifier is confident about each generated sample and predicts all classes.
 
     .. math:: \exp\Bigl( \frac{1}{N} \sum_i \mathrm{KL}(p_i \,\|\, \bar{p}) \Bigr),
         \quad \bar{p} = \frac{1}{N} \sum_i p_i
@@ -130,7 +130,7 @@ class InceptionScore(_BaseInceptionMetric):
 
 
 class _Probabilities(NamedTuple):
-    """Reads the probabilities (B, C) of samples. Equal ones share what they have read."""
+    """Reads the probabilities (B, C) of samples. Equal instances share the result."""
 
     extractor: nn.Module
     num_features: int

@@ -19,7 +19,7 @@ __all__ = ["InceptionModel"]
 class InceptionModel(nn.Module):
     """Inception v3 of torchvision, trained on ImageNet, in evaluation mode and without gradients.
 
-    The weights are downloaded when they are first needed. The extra is ``gan``:
+    The weights are downloaded when they are first needed. Requires the extra ``gan``:
     ``pip install "reignition[gan]"``.
 
     Args:
@@ -137,8 +137,8 @@ def extracted(
 ) -> Tensor:
     """Returns the features of samples (B, ...), shape (B, num_features), without gradients.
 
-    The extractor is in evaluation mode for the call, so that it neither drops features nor adapts to
-    the samples.
+    The extractor is called in evaluation mode, so that dropout is disabled, and batch normalization
+    does not adapt to the samples.
 
     Raises:
         ValueError: the features have another shape.
@@ -175,7 +175,7 @@ def extracted(
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """In this context, the module is in evaluation mode; afterwards, each part in its own again."""
+    """Context in which the module is in evaluation mode. Restores the modes of all submodules on exit."""
     training = [part for part in module.modules() if part.training]
     for part in training:
         part.training = False

@@ -1,4 +1,4 @@
-"""Reading outputs that are texts or sentences, and refusing what would silently give a wrong score."""
+"""Reads texts and sentences from outputs, and refuses inputs that would silently yield a wrong score."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def read_sentences(output: Any, metric: str) -> Sentences:
     """Returns the candidates, and the references of each of them, as lists or tuples of tokens.
 
     Raises:
-        TypeError: ``output`` is not a pair, something in it should be a list and is not, or a token
+        TypeError: ``output`` is not a pair, an item in it should be a list and is not, or a token
             cannot be compared with others.
-        ValueError: ``output`` does not have two items, the number of candidates is not that of the
-            lists of references, a candidate has no reference, or either only candidates or only
+        ValueError: ``output`` does not have two items, the number of candidates differs from that
+            of lists of references, a candidate has no reference, or only candidates or only
             references are words.
     """
     _check_length(output, (2,), "(y_pred, y), candidates and for each a list of references", metric)
@@ -61,7 +61,7 @@ def is_order(value: Any) -> bool:
 def read_texts(
     output: Any, metric: str, *, takes_words: bool
 ) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Returns predicted and true texts, as many of each.
+    """Returns predicted and true texts, the same number of each.
 
     Args:
         output: two strings, or two lists of strings of the same length.
@@ -88,7 +88,7 @@ def read_texts(
 
 
 def _texts(value: Any, name: str, takes_words: bool) -> Sequence[Any]:
-    advice = "give two strings, or two lists of strings; decode token ids and bytes"
+    advice = "pass two strings, or two lists of strings; decode token ids and bytes"
     texts = _as_list(value, name, "texts", advice)
     if set(map(type, texts)) <= {str}:
         return texts
@@ -116,7 +116,7 @@ def _as_list(value: Any, name: str, content: str, advice: str) -> Sequence[Any]:
     if type(value) in _LISTS:
         return value  # type: ignore[no-any-return]
     if isinstance(value, Tensor):
-        advice = "write tensor.tolist(), and leave out padding"
+        advice = "write tensor.tolist(), and remove padding"
     elif not isinstance(value, str | bytes | Mapping) and hasattr(value, "__getitem__"):
         return list(value)
     raise TypeError(f"{name} should be a list of {content}, but given {_shown(value)}: {advice}")
@@ -157,10 +157,10 @@ def _shown(value: Any) -> str:
 
 
 def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """Returns how many insertions, deletions and substitutions make one sequence the other.
+    """Returns the number of insertions, deletions and substitutions that turn one sequence into the other.
 
-    The algorithm handles a column of the table of dynamic programming as the bits of two integers:
-    where the distance rises by one from a row to the next, and where it falls by one.
+    The algorithm represents a column of the dynamic programming table by the bits of two integers:
+    the rows in which the distance rises by one, and those in which it falls by one.
 
     Example:
         >>> edit_distance("kitten", "sitting")
@@ -190,7 +190,7 @@ def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
 
 
 def _without_common_ends(a: Sequence[Any], b: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Returns two sequences, the second of which is not longer, without their common ends."""
+    """Removes the common start and end of two sequences. The second result is not longer than the first."""
     start = 0
     for x, y in zip(a, b, strict=False):
         if x != y:

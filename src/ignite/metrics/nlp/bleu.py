@@ -1,4 +1,4 @@
-"""BLEU: how many n-grams of generated sentences occur in reference sentences."""
+"""BLEU: the precision of the n-grams of generated sentences."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Bleu(View):
 
     where :math:`t_n` is the number of n-grams of the candidate and :math:`m_n` the number of those
     that match: each at most as often as it occurs in one reference. :math:`c` is the number of
-    tokens of the candidate, :math:`r` that of the reference with the closest one, the shorter of
-    two. Without a matching token the score is 0, whatever the smoothing.
+    tokens of the candidate, :math:`r` that of the reference closest in length (for ties, the shorter
+    one). Without a matching token, the score is 0 for any smoothing.
 
     With ``average="macro"`` the value is the mean of the scores of sentences, a tensor; with
     "micro" it is the score of the corpus, a number, for which all four counts are summed over
@@ -37,22 +37,22 @@ class Bleu(View):
     Update with ``(y_pred, y)``:
 
     - ``y_pred``: candidates, a list of B lists of tokens (words or token ids).
-    - ``y``: for each candidate a list of its references, each a list of tokens. A reference may be
-      empty, a list of references may not.
+    - ``y``: for each candidate, a list of its references, each a list of tokens. A reference may be
+      empty, but a list of references may not.
 
     Args:
         ngram: largest order :math:`N` of n-grams, which all have the same weight.
-        smooth: what to do if no n-gram of an order matches, which makes the score 0 otherwise.
-            "smooth1" replaces :math:`m_n = 0` by 0.1. "smooth2" adds 1 to :math:`m_n` and
-            :math:`t_n` of orders above 1. "nltk_smooth2" does so, too, but counts :math:`t_n = 0`
-            of a candidate of less than n tokens as 1 before. "no_smooth" does nothing.
+        smooth: smoothing if no n-gram of an order matches, in which case the score would be 0.
+            "smooth1" replaces :math:`m_n = 0` with 0.1. "smooth2" adds 1 to :math:`m_n` and
+            :math:`t_n` of orders above 1. "nltk_smooth2" is the same, but first replaces
+            :math:`t_n = 0` of a candidate with fewer than n tokens with 1. "no_smooth" disables it.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: device on which to accumulate.
         average: "macro" or "micro".
 
     Raises:
-        ValueError: an argument is out of range. In ``update``, the number of candidates is not that
-            of lists of references, or a candidate has no reference. The metric is unchanged.
+        ValueError: an argument is out of range. In ``update``, the number of candidates differs from
+            that of lists of references, or a candidate has no reference. The metric is unchanged.
         TypeError: in ``update``, lists are not nested as above, or hold strings instead of lists.
         NotComputableError: in ``compute``, the metric has not been updated.
 
@@ -148,7 +148,7 @@ def _sum_sentence_scores(sentences: Sentences, max_n: int, smooth: str) -> tuple
 
 
 def _sum_counts(sentences: Sentences, max_n: int) -> tuple[int, Tensor]:
-    """Returns the number of candidates and the sums of what :func:`_counts` returns for each."""
+    """Returns the number of candidates and the sums of :func:`_counts` over them."""
     rows = [_counts(*each, max_n) for each in zip(*sentences, strict=True)]
     sums = [sum(column) for column in zip(*rows, strict=True)] or [0] * (2 * max_n + 2)
     return len(rows), torch.tensor(sums)
@@ -157,7 +157,7 @@ def _sum_counts(sentences: Sentences, max_n: int) -> tuple[int, Tensor]:
 def _counts(candidate: Tokens, references: Sequence[Tokens], max_n: int) -> list[int]:
     """Returns the numbers of matched and of all n-grams for each order, and two lengths.
 
-    These are the length of the candidate and that of the reference with the closest one.
+    These are the length of the candidate, and that of the reference closest in length.
     """
     length = len(candidate)
     matches, totals = [0] * max_n, [max(length - n, 0) for n in range(max_n)]

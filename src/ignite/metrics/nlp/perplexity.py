@@ -1,4 +1,4 @@
-"""Perplexity of the probabilities that a language model gives to tokens."""
+"""Perplexity of a language model."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Perplexity(View):
     .. math:: \exp \Bigl( - \frac{1}{N} \sum_i \ln q_i(y_i) \Bigr), \quad q_i = \mathrm{softmax}(p_i)
 
     where the sum is over all tokens of all batches that are not ignored. It is 1 for a model that
-    is certain of each token and right, and V for one that gives all tokens the same probability.
-    NaN logits make it NaN.
+    predicts each token with probability 1, and V for one that assigns all tokens the same
+    probability. NaN logits make it NaN.
 
     Update with ``(y_pred, y)``; V is the size of the vocabulary:
 
     - ``y_pred``: logits, shape (B, V) or (B, V, S, ...), floating point. Models with logits of
-      shape (B, S, V) give ``logits.transpose(1, 2)``.
+      shape (B, S, V): pass ``logits.transpose(1, 2)``.
     - ``y``: indices of the true tokens, shape (B) or (B, S, ...), integers in [0, V) or
       ``ignore_index``.
 
@@ -43,14 +43,14 @@ class Perplexity(View):
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: device on which to accumulate, in float64 (float32 on MPS). By default, that of the
             logits.
-        ignore_index: target that does not count, such as that of padding.
+        ignore_index: target that is ignored, such as padding.
 
     Raises:
         TypeError: ``ignore_index`` is not an integer. In ``update``, logits are not floating point,
             or targets not integers.
         ValueError: in ``update``, the shapes do not match, or a target is out of range. The metric
-            is unchanged. Where this has to wait for an accelerator, ``compute`` raises it.
-        NotComputableError: in ``compute``, there was no token that counts.
+            is unchanged. For tensors on an accelerator, ``compute`` raises instead.
+        NotComputableError: in ``compute``, all tokens so far are ignored, or there are none.
 
     Example:
         >>> metric = Perplexity()
@@ -122,7 +122,7 @@ def _read_tokens(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Returns logits, and targets as int64, detached.
 
     Raises:
-        ValueError, TypeError: the shapes do not match, or the dtypes are others.
+        ValueError, TypeError: the shapes do not match, or a dtype is not supported.
     """
     logits, y = detached(output[0]), detached(output[1])
     shape = logits.shape
@@ -241,7 +241,7 @@ _PIECE = 2**24
 
 
 def _in_order(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the logits and targets in a layout in which the softmax takes least time.
+    """Returns the logits and targets in the layout in which the softmax is fastest.
 
     Logits (B, S, V) that were transposed become rows (N, V), in the order of memory. Few, short rows
     become columns (1, V, B).

@@ -1,4 +1,4 @@
-"""ROUGE: how much of reference texts generated ones cover, by n-grams or common subsequences."""
+"""ROUGE: the overlap of generated and reference texts, in n-grams or common subsequences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Variant: TypeAlias = int | Literal["L"]
 
 
 class Score(NamedTuple):
-    """Counts of one candidate, against one reference or several together."""
+    """Counts of one candidate, compared with one reference, or with several together."""
 
     match: int
     """Common n-grams, or the length of the longest common subsequence."""
@@ -105,17 +105,17 @@ class Rouge(View):
 
     .. math:: P = \frac{m}{c}, \quad R = \frac{m}{r}, \quad F = \frac{P R}{(1 - \alpha) P + \alpha R}
 
-    Of ROUGE-n, :math:`c` and :math:`r` are the numbers of n-grams of the candidate and the
-    reference, and :math:`m` that of common ones, each as often as it occurs in both. Of ROUGE-L,
-    they are the lengths of both and of their longest common subsequence. A quotient with the
+    For ROUGE-n, :math:`c` and :math:`r` are the numbers of n-grams of the candidate and the
+    reference, and :math:`m` is the number of common ones, each as often as it occurs in both. For
+    ROUGE-L, they are the lengths of both and of their longest common subsequence. A quotient with
     denominator 0 is 0. The value maps "Rouge-{variant}-P", "-R" and "-F" to the means over
     candidates.
 
     Update with ``(y_pred, y)``:
 
     - ``y_pred``: candidates, a list of B lists of tokens (words or token ids).
-    - ``y``: for each candidate a list of its references, each a list of tokens. A reference may be
-      empty, a list of references may not.
+    - ``y``: for each candidate, a list of its references, each a list of tokens. A reference may be
+      empty, but a list of references may not.
 
     Args:
         variants: orders of n-grams, and "L". By default 1, 2, 4 and "L".
@@ -127,8 +127,8 @@ class Rouge(View):
         device: device on which to accumulate.
 
     Raises:
-        ValueError: an argument is out of range. In ``update``, the number of candidates is not that
-            of lists of references, or a candidate has no reference. The metric is unchanged.
+        ValueError: an argument is out of range. In ``update``, the number of candidates differs from
+            that of lists of references, or a candidate has no reference. The metric is unchanged.
         TypeError: in ``update``, lists are not nested as above, or hold strings instead of lists.
         NotComputableError: in ``compute``, the metric has not been updated.
 

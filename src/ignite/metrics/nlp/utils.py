@@ -28,7 +28,7 @@ def ngrams(sequence: Sequence[Any], n: int) -> Counter[tuple[Any, ...]]:
 def lcs(seq_a: Sequence[Any], seq_b: Sequence[Any]) -> int:
     """Returns the length of the longest common subsequence.
 
-    The algorithm handles a row of the table of dynamic programming as the bits of one integer.
+    The algorithm represents a row of the dynamic programming table by the bits of one integer.
 
     Example:
         >>> lcs("the cat sat down".split(), "the dog sat down".split())
@@ -80,7 +80,7 @@ def modified_precision(
 def num_matches(references: Iterable[Sequence[Any]], candidate: Sequence[Any], n: int) -> int:
     """Returns how many n-grams of the candidate match a reference, as in BLEU."""
     distinct = set(_ngrams_of(candidate, n))
-    if len(distinct) == len(candidate) - n + 1:  # none is repeated, which is faster to count
+    if len(distinct) == len(candidate) - n + 1:  # without repeated n-grams, counting is faster
         return len(
             distinct.intersection(chain.from_iterable(_ngrams_of(each, n) for each in references))
         )
@@ -95,5 +95,5 @@ def num_matches(references: Iterable[Sequence[Any]], candidate: Sequence[Any], n
 
 
 def _ngrams_of(sequence: Sequence[Any], n: int) -> Iterator[Any]:
-    """Iterates over the n-grams; for ``n`` of 1, over the tokens, which takes less time."""
+    """Iterates over the n-grams; for ``n=1`` over the tokens, which is faster."""
     return iter(sequence) if n == 1 else zip(*(sequence[i:] for i in range(n)), strict=False)

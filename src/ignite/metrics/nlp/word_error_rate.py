@@ -22,14 +22,14 @@ class WordErrorRate(View):
     1. If there is no word in true texts, it is 0 if there is none in predicted texts either, else
     1.
 
-    Words are what white space separates. Case and punctuation count: normalize texts first if they
-    should not.
+    Words are separated by white space. Case and punctuation count; to ignore them, normalize texts
+    first.
 
     Update with ``(y_pred, y)``:
 
     - ``y_pred``: a predicted text, or a list of B of them. In a list, each text is a string or a
       list of words.
-    - ``y``: the true text, or a list of B of them, likewise.
+    - ``y``: the true text, or a list of B of them, in the same form.
 
     Arguments are those of :class:`Metric`.
 

@@ -1,4 +1,4 @@
-"""Metrics of recommendations: how the items of users are ranked."""
+"""Metrics of recommender systems, computed from the ranks of the items of each user."""
 
 from ignite.metrics.rec_sys.hitrate import HitRate
 from ignite.metrics.rec_sys.ndcg import NDCG

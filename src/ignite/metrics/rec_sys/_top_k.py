@@ -1,4 +1,4 @@
-"""What metrics of recommendations have in common: how they read ranks, and means over users."""
+"""Common parts of ranking metrics: reading ranks, and means over users."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class SumsOfIgnite(IgniteStates):
 
 
 def means_over_users(metric: Any, rankings: Rankings) -> list[float]:
-    """Returns the means over users of what a metric measures.
+    """Returns the means over users of the measure of a metric.
 
     Args:
         metric: a ranking metric. The first sum of its measure is the number of users with a
             relevant item; its ``ignore_zero_hits`` tells whether the others count as 0.
-        rankings: what was accumulated.
+        rankings: the accumulated statistic.
 
     Raises:
-        NotComputableError: there is no user that counts.
+        NotComputableError: all users so far are ignored, or there are none.
     """
     num_with_relevant, *sums = rankings.sums(metric._measure())
     num_users = num_with_relevant if metric.ignore_zero_hits else rankings.num_examples

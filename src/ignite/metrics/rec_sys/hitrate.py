@@ -1,4 +1,4 @@
-"""Hit rate: the share of users with a relevant item among the first k."""
+"""Hit rate: the fraction of users with a relevant item among the first k."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["HitRate"]
 
 
 class HitRate(SumsOfIgnite, View):
-    r"""The share of users with a relevant item among the ``k`` items with the highest scores.
+    r"""The fraction of users with a relevant item among the ``k`` items with the highest scores.
 
     .. math:: \text{HitRate@}k = \frac{1}{N} \sum_{u=1}^{N} \mathbb{1}[r_u \le k]
 
     where :math:`r_u` is the rank of the first relevant item of user :math:`u`, from 1. Of items
-    with equal scores, those that are not relevant rank first: a model that gives all items the same
-    score gains nothing from their order. A ``k`` above the number of items counts all of them.
+    with equal scores, irrelevant ones rank first, so that a model that gives all items the same
+    score does not benefit from their order. A ``k`` above the number of items counts all of them.
 
     Update with ``(y_pred, y)``:
 
@@ -43,7 +43,7 @@ class HitRate(SumsOfIgnite, View):
 
     Args:
         top_k: the values of ``k``, a number or a list.
-        ignore_zero_hits: leave out users without a relevant item. Otherwise they count as 0.
+        ignore_zero_hits: whether to ignore users without a relevant item. Otherwise they count as 0.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: device on which to accumulate. By default, that of the scores.
         skip_unrolling: see :class:`Metric`.
@@ -52,7 +52,7 @@ class HitRate(SumsOfIgnite, View):
         ValueError: ``top_k`` is not a positive integer or a list of them. In ``update``, the shapes
             do not match, a score is NaN or inf, or a relevance is not finite. For values on an
             accelerator, ``compute`` raises instead.
-        NotComputableError: in ``compute``, there was no user that counts.
+        NotComputableError: in ``compute``, all users so far are ignored, or there are none.
 
     Example:
         >>> metric = HitRate(top_k=[1, 2])

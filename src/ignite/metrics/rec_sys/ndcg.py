@@ -43,7 +43,7 @@ class NDCG(SumsOfIgnite, View):
 
     Args:
         top_k: the values of ``k``, a list or a number.
-        ignore_zero_hits: leave out users whose items all have a relevance of 0, or below
+        ignore_zero_hits: whether to ignore users whose items all have a relevance of 0, or below
             ``relevance_threshold``. Otherwise they count as 0.
         relevance_threshold: a lower relevance counts as 0.
         gain_function: the gain :math:`g(r)`: "exp_rank" for :math:`2^r - 1`, "linear_rank" for
@@ -57,7 +57,7 @@ class NDCG(SumsOfIgnite, View):
             is not a number from 0, or ``gain_function`` is unknown. In ``update``, the shapes do
             not match, a score is NaN or inf, or a relevance is not finite. For values on an
             accelerator, ``compute`` raises instead.
-        NotComputableError: in ``compute``, there was no user that counts.
+        NotComputableError: in ``compute``, all users so far are ignored, or there are none.
 
     Example:
         >>> metric = NDCG(top_k=[1, 2], gain_function="linear_rank")

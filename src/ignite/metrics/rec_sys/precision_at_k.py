@@ -1,4 +1,4 @@
-"""Precision at k: the share of the first k items that are relevant."""
+"""Precision at k: the fraction of the first k items that are relevant."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = ["PrecisionAtK"]
 
 
 class PrecisionAtK(View):
-    r"""The mean over users of the share of the first ``k`` items that are relevant.
+    r"""The mean over users of the fraction of the first ``k`` items that are relevant.
 
     .. math:: \text{Precision@}k = \frac{1}{N} \sum_{u=1}^{N} \frac{h_{uk}}{k}
 
     where :math:`h_{uk}` relevant items of user :math:`u` are among the ``k`` items with the highest
-    scores. Of items with equal scores, those that are not relevant rank first. It is divided by
+    scores. Of items with equal scores, irrelevant ones rank first. It is divided by
     ``k`` even if there are fewer items: those that are missing are not relevant.
 
     Update with ``(y_pred, y)`` as for :class:`HitRate`: scores and relevance, both of shape
@@ -38,7 +38,7 @@ class PrecisionAtK(View):
 
     Args:
         top_k: the values of ``k``, a number or a list.
-        ignore_zero_hits: leave out users without a relevant item. Otherwise they count as 0.
+        ignore_zero_hits: whether to ignore users without a relevant item. Otherwise they count as 0.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: device on which to accumulate. By default, that of the scores.
         skip_unrolling: see :class:`Metric`.
@@ -47,7 +47,7 @@ class PrecisionAtK(View):
         ValueError: ``top_k`` is not a positive integer or a list of them. In ``update``, the shapes
             do not match, a score is NaN or inf, or a relevance is not finite. For values on an
             accelerator, ``compute`` raises instead.
-        NotComputableError: in ``compute``, there was no user that counts.
+        NotComputableError: in ``compute``, all users so far are ignored, or there are none.
 
     Example:
         >>> metric = PrecisionAtK(top_k=[1, 2])

@@ -1,4 +1,4 @@
-"""Recall at k: the share of the relevant items that are among the first k."""
+"""Recall at k: the fraction of the relevant items that are among the first k."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["RecallAtK"]
 
 
 class RecallAtK(View):
-    r"""The mean over users of the share of their relevant items that are among the first ``k``.
+    r"""The mean over users of the fraction of their relevant items that are among the first ``k``.
 
     .. math:: \text{Recall@}k = \frac{1}{N} \sum_{u=1}^{N} \frac{h_{uk}}{n_u}
 
@@ -38,7 +38,7 @@ class RecallAtK(View):
 
     Args:
         top_k: the values of ``k``, a number or a list.
-        ignore_zero_hits: leave out users without a relevant item. Otherwise they count as 0.
+        ignore_zero_hits: whether to ignore users without a relevant item. Otherwise they count as 0.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: device on which to accumulate. By default, that of the scores.
         skip_unrolling: see :class:`Metric`.
@@ -47,7 +47,7 @@ class RecallAtK(View):
         ValueError: ``top_k`` is not a positive integer or a list of them. In ``update``, the shapes
             do not match, a score is NaN or inf, or a relevance is not finite. For values on an
             accelerator, ``compute`` raises instead.
-        NotComputableError: in ``compute``, there was no user that counts.
+        NotComputableError: in ``compute``, all users so far are ignored, or there are none.
 
     Example:
         >>> metric = RecallAtK(top_k=[1, 2])

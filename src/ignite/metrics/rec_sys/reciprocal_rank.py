@@ -1,4 +1,4 @@
-"""Mean reciprocal rank: how far down the first relevant item is."""
+"""Mean reciprocal rank: the inverse of the rank of the first relevant item."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MeanReciprocalRank(View):
     .. math:: \text{MRR} = \frac{1}{N} \sum_{u=1}^{N} \frac{1}{r_u}
 
     where :math:`r_u` is the rank of the first relevant item of user :math:`u`, from 1. Of items
-    with equal scores, those that are not relevant rank first.
+    with equal scores, irrelevant ones rank first.
 
     Update with ``(y_pred, y)`` as for :class:`HitRate`: scores and relevance, both of shape
     (users, items).
@@ -32,7 +32,7 @@ class MeanReciprocalRank(View):
     Args:
         top_k: count a user as 0 if the first relevant item ranks below ``top_k``. None: all ranks
             count.
-        ignore_zero_hits: leave out users without a relevant item. Otherwise they count as 0.
+        ignore_zero_hits: whether to ignore users without a relevant item. Otherwise they count as 0.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: device on which to accumulate. By default, that of the scores.
         skip_unrolling: see :class:`Metric`.
@@ -41,7 +41,7 @@ class MeanReciprocalRank(View):
         ValueError: ``top_k`` is not a positive integer. In ``update``, the shapes do not match, a
             score is NaN or inf, or a relevance is not finite. For values on an accelerator,
             ``compute`` raises instead.
-        NotComputableError: in ``compute``, there was no user that counts.
+        NotComputableError: in ``compute``, all users so far are ignored, or there are none.
 
     Example:
         >>> metric = MeanReciprocalRank()

@@ -1,4 +1,4 @@
-"""Shared functions of regression metrics: checks of their input, errors of single examples, sums and medians.
+"""Shared functions of regression metrics: input checks, errors of single examples, sums and medians.
 
 B is the number of examples in a batch, N that of all examples.
 """
@@ -64,7 +64,7 @@ def _refuse(y_pred: Tensor, y: Tensor) -> NoReturn:
 
 
 def read_divisible_pair(output: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Reads as :func:`read_pair`, and checks on the CPU, where it is cheap, that no target is 0.
+    """Like :func:`read_pair`, and checks on the CPU, where it is cheap, that no target is 0.
 
     Raises:
         NotComputableError: a target on the CPU is 0.
@@ -100,14 +100,14 @@ def sum_terms(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[i
     if arrays is not None:
         with without_float_warnings():
             total = float(terms(arrays[0].astype("float64"), arrays[1].astype("float64")).sum())
-        if total == total:  # NaN may come from 0/0, which counts as 0
+        if total == total:  # NaN may result from 0/0, which counts as 0
             return y.shape[0], total
     dtype = wide_dtype(y)
     return y.shape[0], terms(y_pred.to(dtype), y.to(dtype)).sum()
 
 
 def sum_sizes(pair: tuple[Tensor, Tensor], terms: Callable[..., Any]) -> tuple[int, Tensor | float]:
-    """Sums nonnegative terms, as :func:`sum_terms`. The relative error for float32 is at most about 1e-6."""
+    """Sums nonnegative terms, like :func:`sum_terms`. The relative error for float32 is at most about 1e-6."""
     arrays = arrays_of(*pair) if are_single(*pair) else None
     if arrays is not None:
         with without_float_warnings():
@@ -259,7 +259,7 @@ def in_pieces(function: Callable[..., Any], y_pred: Any, y: Any) -> Any:
 
 
 _PIECE = MANY = 2**12
-"""With fewer examples, the widest dtype costs no time."""
+"""With fewer examples, the widest dtype takes no longer."""
 
 
 def mean_in_parts(y: Tensor) -> tuple[float, float]:
@@ -301,7 +301,7 @@ def median(values: Tensor) -> float:
 
 
 def moment_sums(moments: Any, metric: Metric) -> tuple[int, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Returns n and the sums of x, y, their squares and products, from which Ignite computes."""
+    """Returns n and the sums of x, y, their squares and products, as accumulated by Ignite."""
     n = moments.num_examples
     if n:
         found = moments.joined()

@@ -10,7 +10,7 @@ __all__ = ["ExplainedVariance"]
 
 
 class ExplainedVariance(View):
-    r"""Fraction of the variance of targets that predictions explain, whatever their mean; at most 1.
+    r"""Fraction of the variance of targets explained by predictions, independent of their mean; at most 1.
 
     .. math:: 1 - \frac{\mathrm{Var}(A - P)}{\mathrm{Var}(A)}
 
@@ -22,7 +22,7 @@ class ExplainedVariance(View):
     Raises:
         ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
             then not accumulated.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> import torch

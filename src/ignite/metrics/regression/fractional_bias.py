@@ -22,7 +22,7 @@ class FractionalBias(View):
     Raises:
         ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
             then not accumulated.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> import torch

@@ -34,14 +34,14 @@ class KendallRankCorrelation(EpochMetric):
         variant: "b", which is 1 if predictions and targets have the same ties, or "c", for
             different numbers of distinct values.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: has no effect; accepted for compatibility with Ignite.
-        device: where to keep the tensors; by default, where they are.
+        check_compute_fn: ignored; accepted for compatibility with Ignite.
+        device: device on which to keep the tensors. By default, their own.
         skip_unrolling: see :class:`~ignite.metrics.Metric`.
 
     Raises:
         ValueError, TypeError: ``variant`` is neither "b" nor "c"; in ``update``, shapes or dtypes
             are not those above. The batch is then not kept.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = KendallRankCorrelation()

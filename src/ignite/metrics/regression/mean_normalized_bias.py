@@ -27,7 +27,7 @@ class MeanNormalizedBias(View):
         ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
             then not accumulated.
         NotComputableError: a target is 0, which ``update`` reports for tensors on the CPU,
-            ``compute`` for others; or, in ``compute``, no example was seen.
+            ``compute`` for others; or, in ``compute``, the metric has not been updated.
 
     Example:
         >>> import torch

@@ -28,7 +28,7 @@ class MeanSquaredLogError(View):
         ValueError: in ``update``, shapes are not those above, or a number is -1 or less; for
             tensors on an accelerator, ``compute`` raises instead.
         TypeError: in ``update``, dtypes are not those above.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> import torch
@@ -46,7 +46,7 @@ class MeanSquaredLogError(View):
     def _value(self, totals: Totals) -> float:
         total, num_wrong = totals.values
         if num_wrong.item():
-            raise ValueError(_message(f"{int(num_wrong)} examples with others"))
+            raise ValueError(_message(f"{int(num_wrong)} examples with smaller values"))
         return float(total) / totals.num_examples
 
 

@@ -29,16 +29,16 @@ class MedianAbsolutePercentageError(EpochMetric):
     with targets :math:`A` and predictions :math:`P`. For an even number, it is the mean of the two
     middle values. Update with ``(y_pred, y)``: both of shape (B,) or (B, 1), of the same dtypes
     each time, or, for several outputs, both (B, K); the value then is the mean of their medians. 0/0 counts as 0,
-    and NaN gives NaN. All samples are kept, and shared with other metrics that keep them.
+    and NaN gives NaN. All samples are kept, and shared with other metrics that keep samples.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        device: where to keep the tensors; by default, where they are.
+        device: device on which to keep the tensors. By default, their own.
 
     Raises:
         ValueError: in ``update``, a tensor has another shape, or another dtype than before. The
             batch is then not kept.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = MedianAbsolutePercentageError()

@@ -32,12 +32,12 @@ class PearsonCorrelation(View):
             is larger than the default: the value then depends on the unit, and is too small for
             numbers that vary little.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        device: where to accumulate; by default, where predictions and targets are.
+        device: device on which to accumulate. By default, that of predictions and targets.
 
     Raises:
         ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is
             then not accumulated.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = PearsonCorrelation()

@@ -24,18 +24,18 @@ class SpearmanRankCorrelation(EpochMetric):
     with :math:`p` and :math:`a` the ranks of predictions and targets, where equal values
     share their mean rank. Update with ``(y_pred, y)``: floating point, both of shape (B,) or both (B,
     1), of the same dtypes each time. NaN if predictions or targets are all equal, or one is NaN.
-    All samples are kept, and shared with other metrics that keep them.
+    All samples are kept, and shared with other metrics that keep samples.
 
     Args:
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
-        check_compute_fn: has no effect; accepted for compatibility with Ignite.
-        device: where to keep the tensors; by default, where they are.
+        check_compute_fn: ignored; accepted for compatibility with Ignite.
+        device: device on which to keep the tensors. By default, their own.
         skip_unrolling: see :class:`~ignite.metrics.Metric`.
 
     Raises:
         ValueError, TypeError: in ``update``, shapes or dtypes are not those above. The batch is then
             not kept.
-        NotComputableError: in ``compute``, no example was seen.
+        NotComputableError: in ``compute``, the metric has not been updated.
 
     Example:
         >>> metric = SpearmanRankCorrelation()

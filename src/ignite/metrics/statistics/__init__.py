@@ -1,4 +1,4 @@
-"""Statistics: what metrics accumulate. A metric computes its value from one or more of them.
+"""Statistics, the accumulated values from which metrics are computed.
 
 Metrics that are attached to the same engine share equal statistics.
 """

@@ -1,4 +1,4 @@
-"""Counters of labels, in as much detail as metrics need, and of indices.
+"""Counters of labels, at the level of detail that metrics need, and of indices.
 
 In comments on shapes: C classes, M examples of a batch, K indices.
 """
@@ -91,7 +91,7 @@ class _Classes:
         y_pred, y = _indices(labels, self._num_classes)
         right, predicted, true = self._tallies
         right.add(torch.where(y_pred == y, y, self._num_classes))
-        # Tallies keep their argument for a while, and users may overwrite their tensors.
+        # Tallies keep a reference to their argument, and users may overwrite their tensors.
         predicted.add(y_pred.clone() if labels.kind == BINARY else y_pred)
         true.add(y.clone())
 
@@ -121,7 +121,7 @@ class _Matrix:
 
     def add(self, labels: Labels) -> None:
         y_pred, y = _indices(labels, self._num_classes)
-        # If the target is not a class, both indices are num_classes, and clamp gives the last cell.
+        # If the target is not a class, both indices are num_classes, and clamp returns the last cell.
         pairs = torch.add(y_pred, y, alpha=self._num_classes)
         self._tally.add(
             pairs
@@ -196,7 +196,7 @@ def _classes(num_classes: int, device: torch.device, total: Tensor | None = None
 
 
 def _are_inside(labels: Labels) -> bool:
-    """Returns whether all targets are known to be classes."""
+    """Returns whether it is known that all targets are classes."""
     return isinstance(labels.num_outside, int) and not labels.num_outside
 
 
@@ -272,17 +272,17 @@ TOTALS: dict[tuple[str, bool], Callable[..., Any]] = {
     (CLASSES, True): _labels,
     (SAMPLES, True): _samples,
 }
-"""(count, is it of multilabel data) -> ``make(num_classes, device, total)``, which creates it."""
+"""(count, whether data is multilabel) -> ``make(num_classes, device, total)``, which creates it."""
 
 
 _MAX_PENDING = 4096
-"""Number of indices from which a tally counts those that are pending."""
+"""Number of pending indices at which a tally counts them."""
 
 
 class Tally:
-    """Counts how often each index occurs.
+    """Counts the occurrences of each index.
 
-    Indices of small batches are collected and counted together, which takes fewer calls.
+    Indices of small batches are buffered and counted together, which takes fewer calls.
 
     Args:
         counts: initial counts, int64, shape (K,). They are changed in place.

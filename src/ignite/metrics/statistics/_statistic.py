@@ -1,4 +1,4 @@
-"""The base of statistics; small batches that wait to be joined, so that one call measures many of them."""
+"""Base class of statistics; buffers for small batches, which are joined and processed in one call."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor
 from ignite.distributed.fused_reduction import Part
 
 LARGE = 2**12
-"""Batches of this many numbers are not joined: the computation takes longer than the call."""
+"""Batches of at least this many numbers are not joined, because the call overhead is small."""
 _MAX_PENDING = 2**14
-"""Total of numbers from which pending batches should be processed."""
+"""Total number of elements at which pending batches should be processed."""
 
 
 class PendingBatches:
-    """Copies of small batches, to be joined.
+    """Buffers copies of small batches, to be joined.
 
     Example:
         >>> import torch
@@ -78,7 +78,7 @@ def _by_rows(groups: Mapping[Hashable, list[Copies]]) -> dict[Hashable, list[Cop
 
 
 _MANY = 2**10
-"""For tensors of this many numbers, copying takes longer than the call."""
+"""From this number of elements on, copying takes longer than the call overhead."""
 
 
 class Copies:
@@ -97,7 +97,7 @@ class Copies:
     __slots__ = ("_both", "_x", "_y", "like")
 
     _both: Tensor | None
-    """Both tensors concatenated, if they are small and of the same kind: one call copies both."""
+    """Both tensors concatenated, if they are small and of the same kind, so that one call copies both."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         if x.requires_grad or y.requires_grad:
@@ -192,7 +192,7 @@ def is_pair(output: Any) -> bool:
 
 
 class Reading:
-    """One output, with a cache of what statistics derive from it."""
+    """An output, with a cache of the values that statistics derive from it."""
 
     __slots__ = ("_copied", "_derived", "output")
 
@@ -221,7 +221,7 @@ class Reading:
         return copies
 
     def once(self, function: Callable[..., None], *args: Hashable) -> None:
-        """Calls ``function(self, *args)``, unless an earlier call has succeeded."""
+        """Calls ``function(self, *args)`` unless an earlier call has succeeded."""
         key = (function, args)
         if key not in self._derived:
             function(self, *args)
@@ -250,7 +250,7 @@ class Statistic(ABC):
         """Changes with each update, so that values can be cached."""
         self.num_examples = 0
         self._moves_on_update = False
-        """Whether the next update moves to the device of its output, after a state was loaded."""
+        """Whether the next update moves the values to the device of its output, after a state was loaded."""
         self.reset()
 
     @property
@@ -293,16 +293,16 @@ class Statistic(ABC):
         return roll_back
 
     def _restore(self, values: Mapping[str, Any]) -> None:
-        """Restores attributes, with a new version: values of the undone updates may be cached."""
+        """Restores attributes, with a new version, because values of the undone updates may be cached."""
         version = self.version + 1
         vars(self).update(values)
         self.version = version
 
     def widen(self, other: Statistic) -> None:  # noqa: B027 - most have nothing to widen
-        """Also accumulates what ``other`` needs, which has the same key. Call before any update."""
+        """Also accumulates the values that ``other``, with the same key, needs. Call before any update."""
 
     def check(self) -> None:  # noqa: B027 - most have nothing to check
-        """Raises errors that ``update`` leaves for later so as not to wait for an accelerator."""
+        """Raises errors that ``update`` has deferred, to avoid synchronizing with an accelerator."""
 
     def parts(self) -> dict[str, Any]:
         """Returns the accumulated values by name."""
@@ -361,7 +361,7 @@ class Statistic(ABC):
         return self.replaced({name: copied(value) for name, value in self.parts().items()})
 
     def narrowed(self, wanted: Statistic) -> Statistic:
-        """Returns an independent copy with only what ``wanted``, of the same key, accumulates."""
+        """Returns an independent copy with only the values that ``wanted``, with the same key, accumulates."""
         return self.clone()
 
     @leaves_inference_mode
@@ -406,9 +406,9 @@ def update_all(pairs: Sequence[tuple[Statistic, Reading]]) -> None:
 
 
 def restorer_of(value: Any) -> Callable[[], Any]:
-    """Returns a function that returns ``value`` in its present state.
+    """Returns a function that returns ``value`` in its current state.
 
-    It undoes changes made in the meantime to tensors, containers and metrics in ``value``.
+    The function undoes later changes to tensors, containers and metrics in ``value``.
     """
     if isinstance(value, Tensor):
         copied_tensor = value.clone()

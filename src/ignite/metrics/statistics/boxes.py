@@ -1,4 +1,4 @@
-"""Boxes of objects in images, predicted and true."""
+"""Predicted and true boxes of objects in images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Boxes", "KeptBoxes"]
 
 
 class Boxes(NamedTuple):
-    """The boxes of N images: P predicted and G true ones, image after image."""
+    """The boxes of N images: P predicted and G true ones, in the order of images."""
 
     counts: Tensor
-    """How many predicted and true boxes each image has: int64, shape (N, 2), on the CPU."""
+    """Numbers of predicted and true boxes in each image: int64, shape (N, 2), on the CPU."""
     predicted: Tensor
     """x1, y1, x2, y2, score and label of each: float64, shape (P, 6)."""
     true: Tensor
@@ -78,7 +78,7 @@ class KeptBoxes(Statistic):
         """Drops all boxes."""
         self.num_examples = 0
         self.num_wrong: int | Tensor = 0
-        """How many boxes on an accelerator have wrong values."""
+        """Number of boxes on an accelerator with invalid values."""
         self._batches: list[Boxes] = []
         self._derived: tuple[Callable[..., Any], Any] | None = None
         self.version += 1
@@ -100,7 +100,7 @@ class KeptBoxes(Statistic):
         return roll_back
 
     def check(self) -> None:
-        """Raises if boxes on an accelerator were wrong, for which ``update`` does not wait."""
+        """Raises if boxes on an accelerator were invalid, which ``update`` does not check."""
         if isinstance(self.num_wrong, Tensor) and self.num_wrong.item():
             raise ValueError(
                 "Boxes should be (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2, scores numbers, labels "
@@ -116,11 +116,13 @@ class KeptBoxes(Statistic):
             empty = torch.zeros(0, 7, dtype=dtype, device=self.device)
             return Boxes(torch.zeros(0, 2, dtype=torch.int64), empty[:, :6], empty)
         if len(self._batches) > 1:
-            self._batches[:] = [Boxes.joined(self._batches)]  # in place, so that it is done once
+            self._batches[:] = [
+                Boxes.joined(self._batches)
+            ]  # in place, so that they are joined once
         return self._batches[0]
 
     def derive(self, function: Callable[[Boxes, int], Any]) -> Any:
-        """Returns ``function(boxes, num_classes)``, kept until the next update."""
+        """Returns ``function(boxes, num_classes)``, cached until the next update."""
         if self._derived is None or self._derived[0] is not function:
             self._derived = (function, function(self.boxes, self.num_classes))
         return self._derived[1]
@@ -158,7 +160,7 @@ class KeptBoxes(Statistic):
 def read_boxes(
     output: Any, num_classes: int, device: torch.device | None
 ) -> tuple[Boxes, int | Tensor]:
-    """Returns the boxes of a batch, and how many on an accelerator have wrong values.
+    """Returns the boxes of a batch, and the number of those on an accelerator with invalid values.
 
     Raises:
         TypeError, ValueError: see :class:`KeptBoxes`.
@@ -238,7 +240,7 @@ _OPTIONAL: dict[str, Callable[[Tensor], Tensor]] = {
     "iscrowd": lambda boxes: boxes.new_zeros(len(boxes)),
     "area": _area,
 }
-"""Key that may be missing in targets -> the values that its boxes then have."""
+"""Optional key of targets -> the default values for its boxes."""
 
 
 def _refuse(name: str, key: str, expected: str, given: Any) -> NoReturn:
@@ -259,7 +261,7 @@ def _table(columns: list[list[Tensor]], width: int, device: torch.device | None)
 
 
 def _count_wrong(boxes: Boxes, num_classes: int) -> int | Tensor:
-    """Counts boxes on an accelerator with wrong values; on the CPU, raises ValueError."""
+    """Counts boxes on an accelerator with invalid values; on the CPU, raises ValueError."""
     total: int | Tensor = 0
     for name, table, label in (("y_pred", boxes.predicted, 5), ("y", boxes.true, 4)):
         if not len(table):
@@ -280,7 +282,7 @@ def _count_wrong(boxes: Boxes, num_classes: int) -> int | Tensor:
 
 
 def _refuse_values(name: str, row: list[float], num_classes: int) -> NoReturn:
-    """Raises an error that names the first wrong value of a box."""
+    """Raises an error with the first invalid value of a box."""
     if not (row[0] <= row[2] < float("inf") and row[1] <= row[3] < float("inf")) or (
         min(row[:2]) == -float("inf")
     ):

@@ -14,9 +14,9 @@ from ignite.metrics.statistics._statistic import Reading, Statistic, wide_dtype
 __all__ = ["FeatureMoments"]
 
 _MIN_PENDING = 512
-"""Number of rows from which pending batches are joined; fewer do not fill a matrix product."""
+"""Number of rows at which pending batches are joined; matrix products of fewer rows are inefficient."""
 _MIN_PENDING_NUMBERS = 2**16
-"""Likewise, the number of elements of these rows."""
+"""Number of elements at which pending batches are joined."""
 
 
 class JoinedFeatures(NamedTuple):
@@ -35,10 +35,10 @@ class FeatureMoments(Statistic):
 
     Batches are joined by the algorithm of Chan et al.: deviations are taken from the mean of the
     batch before they are squared, so that the features may have an offset that is large compared to
-    their deviations. Memory is :math:`O(D^2)`, whatever the number of examples.
+    their deviations. Memory is :math:`O(D^2)`, independent of the number of examples.
 
-    The scatter matrices of processes are summed. Their means are gathered, because the offsets of
-    the means of processes from the mean of all contribute to the covariance.
+    The scatter matrices of processes are summed. Their means are gathered, because the differences
+    between the means of processes and the overall mean contribute to the covariance.
 
     Args:
         select: ``select(output, *args) -> features``, shape (B, D). It checks the shape.
@@ -83,7 +83,7 @@ class FeatureMoments(Statistic):
         """Clears everything that was accumulated."""
         self.num_examples = 0
         self.num_wrong: int | Tensor = 0
-        """How many batches on an accelerator had features that are NaN or infinite."""
+        """Number of batches on an accelerator with features that are NaN or infinite."""
         self._means: Tensor | None = None
         """Number of examples, high and low parts of the mean: shape (K, 1 + 2 D), one row for each
         process that the moments are from."""
@@ -190,7 +190,7 @@ class FeatureMoments(Statistic):
         self.take({"num_examples": num_examples, **parts})
 
     def check(self) -> None:
-        """Raises if features were not finite on an accelerator, for which ``update`` does not wait."""
+        """Raises if features on an accelerator were not finite, which ``update`` does not check."""
         if isinstance(self.num_wrong, Tensor) and self.num_wrong.item():
             raise ValueError(
                 f"Features should be finite, but {int(self.num_wrong)} batches had NaN or infinite ones"

@@ -159,7 +159,7 @@ class LabelCounts(Statistic):
             c = 2 if labels.kind == BINARY else labels.num_classes
             if need not in self._totals:
                 self._totals[need] = make(c, device)
-            elif need == CLASSES:  # it has been assigned, maybe the sum over all classes only
+            elif need == CLASSES:  # it has been assigned, perhaps only the sum over all classes
                 known = self._totals[need].value()
                 if known.shape[1] == 1:
                     self._totals[need] = Offset(pad(known, (0, c - 1)), make(c, device))
@@ -212,7 +212,7 @@ class LabelCounts(Statistic):
 
     def _shapes_of(self, values: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         c = 2 if values["kind"] == BINARY else values["num_classes"] or 0
-        if values["kind"] is None:  # counts that a subclass has assigned by itself
+        if values["kind"] is None:  # a subclass has assigned the counts
             known = (values[name] for name in (CLASSES, MATRIX) if values[name] is not None)
             c = next((value.shape[-1] for value in known), 0)
         return {CORRECT: (), CLASSES: (3, c), MATRIX: (c, c), SAMPLES: (2,)}
@@ -256,7 +256,7 @@ class LabelCounts(Statistic):
             )
 
     def check(self) -> None:
-        """Raises if labels were invalid on an accelerator, for which ``update`` does not wait."""
+        """Raises if labels on an accelerator were invalid, which ``update`` does not check."""
         self.check_valid()
         if not isinstance(self.num_outside, Tensor) or not self.num_outside.item():
             return

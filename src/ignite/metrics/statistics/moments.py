@@ -21,7 +21,7 @@ from ignite.metrics.statistics._statistic import (
 __all__ = ["Moments"]
 
 _MAX_ROWS = 256
-"""Number of rows from which they are joined to one."""
+"""Number of rows at which they are joined."""
 Row: TypeAlias = tuple[float, ...]
 """Moments of a batch: number of examples, high parts of both means, low parts of both means, both
 norms, correlation."""

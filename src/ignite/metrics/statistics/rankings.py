@@ -1,4 +1,4 @@
-"""Sums over users of what is measured on their ranked items."""
+"""Sums over users of measures of their ranked items."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Ranked", "RankingMeasure", "Rankings"]
 
 
 class RankingMeasure(NamedTuple):
-    """What a metric measures on ranked items."""
+    """A measure of ranked items."""
 
     name: str
     function: Callable[..., Tensor]
@@ -32,7 +32,7 @@ class RankingMeasure(NamedTuple):
     num_values: int
     """V."""
     depth: int
-    """How many of the first items it reads; 0 if it does not read the order."""
+    """Number of first items that it depends on; 0 if it does not depend on the order."""
 
     @property
     def part(self) -> str:
@@ -41,15 +41,15 @@ class RankingMeasure(NamedTuple):
 
 
 class Ranked:
-    """Items of users, ranked by their scores when it is first needed.
+    """Items of users, which are ranked by their scores on first use.
 
-    Of items with equal scores, those with lower relevance rank first: a model that does not tell
-    items apart gains nothing from their order.
+    Of items with equal scores, those with lower relevance rank first, so that a model that assigns
+    equal scores does not benefit from the order of items.
 
     Args:
         scores: shape (B, I), below infinity.
         relevance: shape (B, I).
-        depth: how many of the first items are needed.
+        depth: number of first items that are needed.
     """
 
     def __init__(self, scores: Tensor, relevance: Tensor, depth: int) -> None:
@@ -94,7 +94,7 @@ class Ranked:
         num_items = scores.shape[1]
         if depth * 2 >= num_items or not scores.is_cpu:
             return in_order(scores, relevance)[:, :depth]
-        # One item more shows whether there is a tie at the end, for which topk takes any item.
+        # One more item shows whether there is a tie at the end, for which topk returns any item.
         highest, indices = scores.topk(depth + 1, dim=1)
         found = relevance.gather(1, indices)
         is_tied = highest[:, 1:] == highest[:, :-1]  # (B, depth)
@@ -115,13 +115,13 @@ def in_order(scores: Tensor, relevance: Tensor) -> Tensor:
 
 
 class Rankings(Statistic):
-    """Ranks the items of each user and sums over users what is measured on them.
+    """Ranks the items of each user, and sums measures of them over users.
 
-    Metrics share it whatever they measure, so that items are sorted once. Small batches are joined
-    before they are sorted.
+    Metrics with different measures share it, so that items are sorted once. Small batches are
+    joined before they are sorted.
 
     Args:
-        measure: what to measure.
+        measure: the measure.
         device: device on which to accumulate. None: that of the scores.
 
     Raises:
@@ -144,7 +144,7 @@ class Rankings(Statistic):
         super().__init__(device)
 
     def widen(self, other: Statistic) -> None:
-        """Also measures what ``other`` measures."""
+        """Also computes the measures of ``other``."""
         assert isinstance(other, Rankings)
         self.measures = self.measures | other.measures
 
@@ -191,7 +191,7 @@ class Rankings(Statistic):
         return values
 
     def check(self) -> None:
-        """Raises if values on an accelerator were not numbers: ``update`` does not wait for it."""
+        """Raises if values on an accelerator were not numbers, which ``update`` does not check."""
         if isinstance(self.num_invalid, Tensor) and self.num_invalid.item():
             raise ValueError(
                 "y_pred should be scores and y the relevance of items, but "

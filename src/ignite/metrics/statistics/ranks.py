@@ -115,7 +115,7 @@ class RankCounts(Statistic):
         return roll_back
 
     def check(self) -> None:
-        """Raises if targets on an accelerator were not classes: ``update`` does not wait for it."""
+        """Raises if targets on an accelerator were not classes, which ``update`` does not check."""
         if isinstance(self.num_outside, Tensor) and self.num_outside.item():
             raise ValueError(outside_message(self.num_classes or 0, int(self.num_outside)))
 

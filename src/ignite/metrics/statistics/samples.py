@@ -15,7 +15,7 @@ __all__ = ["KeptSamples"]
 PARTS = ("first", "second")
 _NAMES = ("y_pred", "predictions", "y", "targets")
 _LARGE = 2**10
-"""Mean number of samples per batch from which ``pieces`` does not join the batches."""
+"""Mean batch size from which ``pieces`` does not join the batches."""
 
 
 class KeptSamples(Statistic):
@@ -29,7 +29,8 @@ class KeptSamples(Statistic):
         args: further arguments of ``select``. Statistics with the same function and arguments are
             equal.
         device: device on which to keep the samples. None: that of the tensors.
-        names: what errors call the first tensor, all first tensors, the second one and all of those.
+        names: names in error messages of the first tensor, all first tensors, the second tensor, and
+            all second tensors.
 
     Example:
         >>> kept = KeptSamples(lambda output: output)
@@ -120,7 +121,7 @@ class KeptSamples(Statistic):
         if not batches:
             return torch.empty(0, device=self.device), torch.empty(0, device=self.device)
         if len(batches) > 1:
-            batches[:] = [Copies.joined(batches)]  # in place, so that it is done once
+            batches[:] = [Copies.joined(batches)]  # in place, so that they are joined once
         return batches[0].tensors
 
     def parts(self) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class ScoreCounts(Statistic):
         return f"score counts in {self.num_bins} bins"
 
     def check(self) -> None:
-        """Raises if values were out of range on an accelerator, for which ``update`` does not wait."""
+        """Raises if values on an accelerator were out of range, which ``update`` does not check."""
         if isinstance(self.num_wrong, Tensor) and self.num_wrong.item():
             raise ValueError(
                 f"Scores should be from 0 to 1 and targets 0 or 1, but {int(self.num_wrong)} were not"

@@ -269,14 +269,14 @@ class SubgroupCounts(Statistic):
         return [0] * len(self.groups) if sizes is None else sizes[:, 1].tolist()
 
     def _limits(self) -> LabelCounts:
-        """Returns counts that know the kind of data and how many values were wrong, for checks."""
+        """Returns counts with the kind of data and the number of invalid values, for checks."""
         counts = LabelCounts(CORRECT, self.is_multilabel)
         counts.kind, counts.num_classes = self.kind, self.num_classes
         counts.num_outside, counts.num_invalid = self.num_outside, self.num_invalid
         return counts
 
     def check(self) -> None:
-        """Raises if labels were invalid on an accelerator, for which ``update`` does not wait."""
+        """Raises if labels on an accelerator were invalid, which ``update`` does not check."""
         limits = self._limits()
         limits.check_valid()
         if not self.allows_outside:

@@ -1,4 +1,4 @@
-"""Sums or maxima over batches of what a function returns for each batch."""
+"""Sums or maxima over batches of the values that a function returns for each batch."""
 
 from __future__ import annotations
 

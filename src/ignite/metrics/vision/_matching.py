@@ -1,7 +1,7 @@
-"""Matching predicted boxes with true ones as COCO does, and average precision and recall of the matches.
+"""Matches predicted boxes with true ones by the rules of COCO, and computes average precision and recall.
 
 In this module: N images, P predicted boxes, G true boxes, T thresholds of the overlap, R thresholds
-of the recall. A group is what one image has of one class.
+of the recall. A group consists of the boxes of one class in one image.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AREA_RANGES = {
 """Name -> smallest and largest area in square pixels, both included."""
 
 _MAX_PAIRS = 2**21
-"""How many overlaps are computed at once: some 200 MB."""
+"""Number of overlaps that are computed at once, which take about 200 MB."""
 
 
 class Candidates(NamedTuple):
@@ -38,15 +38,15 @@ class Candidates(NamedTuple):
     """
 
     position: Tensor
-    """Where the boxes are in the ranking, in its order; shape (D,)."""
+    """Positions of the boxes in the ranking, ascending; shape (D,)."""
     rank: Tensor
-    """How many boxes of its group are before each of them; shape (D,)."""
+    """Number of boxes of the same group before each of them; shape (D,)."""
     order: Tensor
     """The same boxes in this order; shape (D,)."""
     num_boxes: list[int]
-    """How many boxes each round has."""
+    """Number of boxes in each round."""
     num_pairs: list[int]
-    """How many pairs each round has."""
+    """Number of pairs in each round."""
     box: Tensor
     """The box of each pair, an index into the boxes sorted by round; shape (M,)."""
     true: Tensor
@@ -54,29 +54,29 @@ class Candidates(NamedTuple):
     overlap: Tensor
     """The overlap of each pair; shape (M,)."""
     lowest: float
-    """The threshold of the overlap that all pairs have reached."""
+    """The smallest overlap of the pairs."""
 
 
 class Matches(NamedTuple):
-    """What became of the candidates, in the order of the ranking, for T thresholds."""
+    """Results of matching the candidates, in the order of the ranking, for T thresholds."""
 
     position: Tensor
     """Shape (D,)."""
     rank: Tensor
     """Shape (D,)."""
     is_matched: Tensor
-    """Whether each has found a true box; shape (T, D)."""
+    """Whether each is matched with a true box; shape (T, D)."""
     is_true: Tensor
-    """Whether that one counts: no crowd, and in the range of areas; shape (T, D)."""
+    """Whether the true box counts: it is not a crowd, and in the range of areas; shape (T, D)."""
 
 
 class Evaluation:
     """Average precision and recall of boxes, by the rules of COCO.
 
-    Predicted boxes are ranked by class, then from the highest score on; equal scores stay in the
-    order of images and boxes. In this order, each box takes the true box of its group with which it
-    overlaps most, among those that are not taken and count, or else among those that do not count.
-    Predicted boxes of classes that have no true box are left out.
+    Predicted boxes are ranked by class, then by descending score; equal scores keep the order of
+    images and boxes. In this order, each box is matched with the unmatched true box of its group
+    with which it overlaps most, among those that count, or else among those that do not count.
+    Predicted boxes of classes without a true box are ignored.
     """
 
     def __init__(self, boxes: Boxes, num_classes: int) -> None:
@@ -110,7 +110,7 @@ class Evaluation:
             overlaps: thresholds, shape (T,).
             recalls: thresholds, shape (R,).
             area: a key of ``AREA_RANGES``.
-            max_detections: how many boxes of each group count, from the highest score on.
+            max_detections: number of boxes of each group that count, those with the highest scores.
         """
         matches, num_true = self._match(overlaps, area), self._num_true(area)
         counts = self._is_in_range(area)
@@ -152,26 +152,26 @@ class Evaluation:
         return torch.bincount(self._true_label[~self._is_ignored(area)], minlength=self.num_classes)
 
     def _is_ignored(self, area: str) -> Tensor:
-        """Returns which true boxes do not count, shape (G,)."""
+        """Returns a mask of the true boxes that do not count, shape (G,)."""
         low, high = AREA_RANGES[area]
         return self._is_crowd | (self._true[:, 6] < low) | (self._true[:, 6] > high)
 
     def _is_in_range(self, area: str) -> Tensor:
-        """Returns which predicted boxes count if they are not matched, shape (P,)."""
+        """Returns a mask of the predicted boxes that count if they are not matched, shape (P,)."""
         low, high = AREA_RANGES[area]
         areas = _areas(self._box)
         return (areas >= low) & (areas <= high)
 
     @cached_property
     def _rank(self) -> Tensor:
-        """How many boxes of its group are ranked before each predicted box, shape (P,)."""
+        """Returns the number of boxes of the same group ranked before each predicted box, shape (P,)."""
         order = stable_order(self._group)
         ranks = torch.empty_like(order)
         ranks[order] = _positions_in_runs(self._group[order])
         return ranks
 
     def _match(self, overlaps: Tensor, area: str) -> Matches:
-        """Returns the matches for each threshold. They are computed once for each."""
+        """Returns the matches for each threshold, computed once."""
         thresholds = overlaps.tolist()
         found = self._candidates_above(min(thresholds))
         missing = [each for each in thresholds if (each, area) not in self._columns]
@@ -182,7 +182,7 @@ class Evaluation:
         return Matches(found.position, found.rank, torch.stack(is_matched), torch.stack(is_true))
 
     def _candidates_above(self, lowest: float) -> Candidates:
-        """Returns the candidates whose overlap is at least ``lowest``, and maybe further ones."""
+        """Returns the candidates whose overlap is at least ``lowest``; may include further ones."""
         if self._candidates is None or lowest < self._candidates.lowest:
             self._columns.clear()
             self._candidates = self._find_candidates(lowest)
@@ -229,10 +229,10 @@ class Evaluation:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """In this context, torch computes in one thread.
+    """Context in which torch uses a single thread.
 
-    An evaluation consists of thousands of small operations. While the workers of a loader keep the
-    processors busy, waiting for further threads takes several times as long as the operations.
+    An evaluation consists of thousands of small operations. While the workers of a loader use all
+    cores, waiting for other threads takes several times as long as the operations.
     """
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -249,13 +249,13 @@ _NEARLY_ONE = 1 - 1e-10
 def _match(
     found: Candidates, thresholds: Sequence[float], is_ignored: Tensor, is_crowd: Tensor
 ) -> list[tuple[Tensor, Tensor]]:
-    """Matches boxes with true ones, for each threshold by itself.
+    """Matches boxes with true ones, independently for each threshold.
 
     Args:
-        found: the boxes and the pairs that are possible.
-        thresholds: overlaps that a pair has to reach.
-        is_ignored: which true boxes do not count, shape (G,).
-        is_crowd: which true boxes can be taken several times, shape (G,).
+        found: the boxes and the possible pairs.
+        thresholds: minimum overlaps of a pair.
+        is_ignored: mask of the true boxes that do not count, shape (G,).
+        is_crowd: mask of the true boxes that can be matched several times, shape (G,).
 
     Returns:
         For each threshold: whether each box is matched, and whether with one that counts, both of
@@ -263,7 +263,7 @@ def _match(
     """
     levels = torch.tensor(thresholds, dtype=torch.float64).clamp(max=_NEARLY_ONE)[:, None]
     num_pairs, num_true = len(found.true), len(is_ignored)
-    # The higher the value of a pair, the better it is. What counts is better than what does not.
+    # The best pair has the highest value. True boxes that count precede those that do not.
     values = torch.arange(num_pairs) + num_pairs * ~is_ignored[found.true]
     is_taken = torch.zeros(len(levels), num_true + 1, dtype=torch.bool)
     chosen = [torch.zeros(len(levels), 0, dtype=torch.int64)]
@@ -308,7 +308,7 @@ def _areas(boxes: Tensor) -> Tensor:
 
 
 def _ranking(scores: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-    """Returns the indices of the boxes of some classes: by class, then from the highest score on."""
+    """Returns the indices of the boxes of some classes, by class, then by descending score."""
     kept = torch.isin(labels, classes).nonzero().flatten()
     scores, labels = scores[kept], labels[kept]
     single = scores.float() + 0.0  # turns -0.0 into 0.0
@@ -322,9 +322,9 @@ def _ranking(scores: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
 
 
 def stable_order(keys: Tensor) -> Tensor:
-    """Returns the indices that sort integers of at least 0; equal ones stay in their order.
+    """Returns the indices that stably sort nonnegative integers.
 
-    With numpy, sorts numbers that include their index: a tenth of the time of a stable sort.
+    With NumPy, sorts numbers that include their index, in a tenth of the time of a stable sort.
     """
     num_bits = len(keys).bit_length()
     if not len(keys) or not has_numpy() or int(keys.max()) >= 2 ** (63 - num_bits):
@@ -335,7 +335,7 @@ def stable_order(keys: Tensor) -> Tensor:
 
 
 def _positions_in_runs(values: Tensor) -> Tensor:
-    """Returns how many equal values are directly before each one: 0 0 1 2 0 for 3 5 5 5 3."""
+    """Returns the number of equal values directly before each one: 0 0 1 2 0 for 3 5 5 5 3."""
     sizes = values.unique_consecutive(return_counts=True)[1]
     return _pairs(sizes, torch.zeros_like(sizes))[1]
 
@@ -361,5 +361,5 @@ def _parts(sizes: Tensor, limit: int) -> Iterator[slice]:
 
 
 def _padded(sums: Tensor) -> Tensor:
-    """Puts a zero before the first of cumulative sums."""
+    """Prepends a zero to cumulative sums."""
     return torch.nn.functional.pad(sums, (1, 0))

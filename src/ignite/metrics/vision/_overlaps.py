@@ -1,4 +1,4 @@
-"""How masks of classes overlap in each image: sums that metrics of segmentation have in common."""
+"""Overlaps of class masks in each image: sums that segmentation metrics share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NUM_VALUES = 10
     TARGETS,  # pixels of the class, (C,)
     PRESENT,  # images where the class is present, (C,)
     IOU,  # of the class where it is present, (C,)
-    DICE,  # likewise, (C,)
+    DICE,  # Dice coefficient of the class where it is present, (C,)
     JUDGED,  # images where a class is present
     MACRO,  # mean Dice coefficients of the classes present
     WEIGHTED,  # means weighted by targets
@@ -44,10 +44,10 @@ NUM_JUDGED, GENERALIZED = 3, 4
 
 
 class CountsOverlaps:
-    """Mixin of metrics of segmentation: the options that they have in common, and what they count.
+    """Mixin of segmentation metrics: their common options, and the statistic that they accumulate.
 
     Raises:
-        ValueError: the options do not fit each other.
+        ValueError: the options contradict each other.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class CountsOverlaps:
         return None
 
     def _check(self, statistic: Any) -> None:
-        """Raises ValueError for wrong values on an accelerator, which ``update`` only counts."""
+        """Raises ValueError for invalid values on an accelerator, which ``update`` only counts."""
         super()._check(statistic)  # type: ignore[misc]
         num_wrong = int(statistic.values[-1]) if statistic.num_examples else 0
         if num_wrong:
@@ -116,7 +116,7 @@ def sum_overlaps(
     input_format: str,
     ignore_index: int | None,
 ) -> tuple[Any, ...]:
-    """Returns the number of images, their sums, and how many values on an accelerator are wrong."""
+    """Returns the number of images, their sums, and the number of invalid values on an accelerator."""
     (intersections, predicted, targets), num_wrong = _read(
         output, num_classes, include_background, input_format, ignore_index
     )
@@ -150,7 +150,7 @@ def sum_generalized_overlaps(
     ignore_index: int | None,
     power: int,
 ) -> tuple[Any, ...]:
-    """Returns the number of images, the sums of generalized Dice scores, and the number of wrong values."""
+    """Returns the number of images, the sums of generalized Dice scores, and the number of invalid values."""
     (intersections, predicted, targets), num_wrong = _read(
         output, num_classes, include_background, input_format, ignore_index
     )
@@ -250,7 +250,7 @@ def _counts_of_images(
 def _read_classes(
     name: str, values: Tensor, num_classes: int, is_counted: Tensor | None
 ) -> tuple[Tensor, Any]:
-    """Returns classes (B, P), ``num_classes`` for pixels that do not count, and the number of wrong ones."""
+    """Returns classes (B, P), with ``num_classes`` for ignored pixels, and the number of invalid ones."""
     classes, num_wrong = as_classes(name, values.detach())
     classes = classes.flatten(1)
     if is_counted is not None:
@@ -302,6 +302,6 @@ def _count(classes: Tensor, num_classes: int) -> Tensor:
 
 def _wrong_message(num_classes: int, num_wrong: int) -> str:
     return (
-        f"y_pred and y should be classes from 0 to {num_classes - 1}, or the scores or masks that input_format "
-        f"says, but {num_wrong} values given are not; pass ignore_index for pixels that do not count"
+        f"y_pred and y should be classes from 0 to {num_classes - 1}, or scores or masks according to input_format, "
+        f"but {num_wrong} values given are not; pass ignore_index for pixels to ignore"
     )

@@ -33,10 +33,10 @@ __all__ = ["DiceScore"]
 class DiceScore(CountsOverlaps, View):
     r"""Dice score, :math:`\frac{2 TP}{2 TP + FP + FN}`, of each image, averaged over images; or of all pixels.
 
-    In an image, classes that are neither in it nor predicted do not count, and images without any
-    class that counts are left out. A score without such an image or class is NaN.
+    Classes that are neither in an image nor predicted there are ignored for this image, and so are
+    images without any other class. The score is NaN if nothing is left.
 
-    Update with ``(y_pred, y)``, in the form that ``input_format`` says; see :class:`MeanIoU`.
+    Update with ``(y_pred, y)``, in the form given by ``input_format``; see :class:`MeanIoU`.
 
     Args:
         num_classes: number of classes C.
@@ -48,7 +48,7 @@ class DiceScore(CountsOverlaps, View):
         aggregation_level: "samplewise" for the mean over images of their scores, "global" for the
             score of the pixels of all images.
         input_format: form of the outputs; see :class:`MeanIoU`.
-        ignore_index: pixels with this target do not count, whatever their prediction.
+        ignore_index: pixels with this target are ignored, regardless of the prediction.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: device on which to accumulate. By default, that of the targets.
         skip_unrolling: see :class:`Metric`.

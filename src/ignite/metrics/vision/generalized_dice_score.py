@@ -1,4 +1,4 @@
-"""The Dice score of images with weights that make all classes count as much as large ones."""
+"""The Dice score of images, weighted so that small classes count as much as large ones."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class GeneralizedDiceScore(CountsOverlaps, View):
     predicted as it, :math:`T_c` its pixels, and the weight :math:`w_c` is :math:`1 / T_c^2`, so that
     small classes count as much as large ones. A class that is predicted in an image without it has
     the weight of the rarest class of this image. Images without any class, predicted or true, are
-    left out; the score is NaN if all are.
+    ignored; the score is NaN if there are no others.
 
-    The score does not depend on how images are cut into batches, nor on the number of processes.
+    The score does not depend on how images are split into batches, or on the number of processes.
     For the score of each class, where weights cancel out, see :class:`DiceScore`.
 
-    Update with ``(y_pred, y)``, in the form that ``input_format`` says; see :class:`MeanIoU`.
+    Update with ``(y_pred, y)``, in the form given by ``input_format``; see :class:`MeanIoU`.
 
     Args:
         num_classes: number of classes C.
@@ -48,7 +48,7 @@ class GeneralizedDiceScore(CountsOverlaps, View):
         aggregation_level: "samplewise" for the mean over images of their scores, "global" for the
             score of the pixels of all images as one.
         input_format: form of the outputs; see :class:`MeanIoU`.
-        ignore_index: pixels with this target do not count, whatever their prediction.
+        ignore_index: pixels with this target are ignored, regardless of the prediction.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: device on which to accumulate. By default, that of the targets.
         skip_unrolling: see :class:`Metric`.

@@ -26,17 +26,17 @@ class MeanIoU(CountsOverlaps, View):
     The mean is over all pairs of an image and a class that is in the image or predicted there; other
     pairs do not count. For the value of all pixels as one image, see :func:`ignite.metrics.mIoU`.
 
-    Update with ``(y_pred, y)``, in the form that ``input_format`` says.
+    Update with ``(y_pred, y)``, in the form given by ``input_format``.
 
     Args:
         num_classes: number of classes C.
         include_background: whether class 0 counts.
         per_class: whether to return the mean over images for each class, a tensor of shape (C,), or
-            (C - 1,) without the background. It is NaN for a class that is nowhere.
+            (C - 1,) without the background. It is NaN for a class that does not occur.
         input_format: "scores" for scores (B, C, ...), whose highest is the prediction, and classes
             (B, ...); "index" for classes (B, ...) both; "one-hot" for masks (B, C, ...) of 0 and 1
             both, which may overlap; "mixed" for masks and classes, in any order.
-        ignore_index: pixels with this target do not count, whatever their prediction.
+        ignore_index: pixels with this target are ignored, regardless of the prediction.
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: device on which to accumulate. By default, that of the targets.
         skip_unrolling: see :class:`Metric`.

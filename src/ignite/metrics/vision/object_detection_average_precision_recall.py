@@ -34,18 +34,18 @@ class ObjectDetectionAvgPrecisionRecall(View):
     r"""Average precision and average recall of predicted boxes: a tuple of two floats.
 
     For each class and each threshold of the intersection over union (IoU), predicted boxes are
-    matched with true boxes of the same image and class. From the highest score on, each takes the
-    true box that is not yet taken and that it overlaps most, if the IoU reaches the threshold. A
-    matched box is a true positive, any other a false positive. Then
+    matched with true boxes of the same image and class. In the order of descending scores, each is
+    matched with the unmatched true box that it overlaps most, if the IoU reaches the threshold. A
+    matched box is a true positive, any other one a false positive. Then
 
     - the precision at recall r is the highest precision at any recall of at least r, and 0 if r is
       not reached. The average precision is its mean over ``rec_thresholds``, thresholds and classes;
     - the average recall is the mean over thresholds and classes of the recall of all boxes.
 
-    Classes without true boxes are left out; without any, both values are -1. True boxes that are
+    Classes without true boxes are ignored; if there are none, both values are -1. True boxes that are
     crowds, or whose area is out of range, are not counted, and neither are predicted boxes that
     are matched with them, nor those out of range that are not matched. A crowd can be matched
-    several times, and its IoU is the part of the predicted box inside of it. Equal scores stay in
+    several times, and its IoU is the fraction of the predicted box inside of it. Equal scores keep
     the order of images and boxes.
 
     Update with ``(y_pred, y)``: two lists with a dictionary for each image, of
@@ -60,10 +60,10 @@ class ObjectDetectionAvgPrecisionRecall(View):
         iou_thresholds: thresholds of the IoU. By default 0.5, 0.55, ..., 0.95.
         rec_thresholds: recalls at which to take the precision. By default 0, 0.01, ..., 1.
         num_classes: number of classes.
-        max_detections_per_image_per_class: how many boxes of each class in each image count, from
-            the highest score on.
-        area_range: which boxes count: "all", "small" (up to 32² square pixels), "medium" or "large"
-            (from 96² on).
+        max_detections_per_image_per_class: number of boxes of each class in each image that count,
+            those with the highest scores.
+        area_range: the boxes that count: "all", "small" (up to 32² square pixels), "medium" or
+            "large" (from 96² on).
         output_transform: turns ``engine.state.output`` into ``(y_pred, y)``.
         device: device on which to keep the boxes. By default, that of the boxes. The values are
             computed on the CPU.
@@ -248,7 +248,7 @@ _COMMON_NAMES = (
 def coco_tensor_list_to_dict_list(
     output: tuple[list[Tensor] | list[dict[str, Tensor]], list[Tensor] | list[dict[str, Tensor]]],
 ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
-    """Turns images that are tensors into the dictionaries that detection metrics take.
+    """Converts images that are tensors to the dictionaries that detection metrics expect.
 
     Use it as ``output_transform``. Images that are dictionaries are returned unchanged.
 
