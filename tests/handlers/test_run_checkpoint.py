@@ -512,7 +512,7 @@ def test_data_that_are_set_when_the_run_starts_are_gone_on_with(tmp_path, stop, 
 def test_data_that_are_exchanged_later_are_refused_when_the_run_is_saved(tmp_path, event, how):
     with pytest.raises(
         ValueError,
-        match="data of a saved run should be given to run.* but they were replaced later",
+        match="data of a saved run should be passed to run.* but they were replaced later",
     ):
         run_with_set_data(tmp_path, None, event, how)
 

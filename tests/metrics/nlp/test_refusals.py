@@ -45,7 +45,7 @@ def refused(metric, output, error, words):
         (([{"a": 1}], [[WORDS]]), TypeError, r"y_pred\[0\] should be a list of tokens, but given a dict"),
         ((None, [[WORDS]]), TypeError, "y_pred should be a list of candidates, but given None"),
         (([WORDS], 3), TypeError, "y should be a list of lists of references, but given 3"),
-        ((torch.ones(2, 3), [[WORDS]]), TypeError, r"shape \(2, 3\): write tensor.tolist\(\), and leave out"),
+        ((torch.ones(2, 3), [[WORDS]]), TypeError, r"shape \(2, 3\): write tensor.tolist\(\), and remove"),
         (([torch.tensor([1, 2])], [[[1, 2]]]), TypeError, r"y_pred\[0\] should be .* write tensor.tolist\(\)"),
         (([list(torch.tensor([1, 2]))], [[[1, 2]]]), TypeError, "Tokens in y_pred should be .* given a Tensor"),
         (([WORDS, WORDS], [[WORDS]]), ValueError, "as many candidates as lists of references, but given 2 and 1"),
