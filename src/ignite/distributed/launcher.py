@@ -15,7 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import torch.distributed as dist
@@ -421,7 +421,7 @@ class Parallel:
             _call(func, args, kwargs)
         logger.info("End of run")
 
-    def __enter__(self) -> Parallel:
+    def __enter__(self) -> Self:
         if self.backend is not None and self._plan is None:
             init_method = {} if self.init_method is None else {"init_method": self.init_method}
             initialize(self.backend, **init_method, **self._options)

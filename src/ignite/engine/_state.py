@@ -84,6 +84,11 @@ class State:
             if not hasattr(self, attribute):
                 setattr(self, attribute, 0)
 
+    if TYPE_CHECKING:
+        # Attributes that users add. A subclass that declares them gives them their types.
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     def get_event_attrib_value(self, event_name: Any) -> int:
         """The count that belongs to an event: an epoch, an iteration, or how often it has been fired in this run.
 

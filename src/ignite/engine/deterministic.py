@@ -152,7 +152,7 @@ class DeterministicEngine(Engine[Any, Any]):
     def __init__(self, process_function: Callable[[Engine[Any, Any], Any], Any]) -> None:
         super().__init__(process_function)
         self.state_dict_user_keys.append("rng_states")
-        self.state.rng_states = None  # type: ignore[attr-defined]
+        self.state.rng_states = None
         self._pass_start = self._pass_number = 0
         self._loaded: Mapping[str, Any] | None = None
         self.add_event_handler(Events.STARTED, _draw_seed)
@@ -183,7 +183,7 @@ class DeterministicEngine(Engine[Any, Any]):
     def state_dict(self) -> OrderedDict[str, Any]:
         """Like :meth:`Engine.state_dict`, with the current random states."""
         random_state = capture_random_state()
-        self.state.rng_states = [  # type: ignore[attr-defined]
+        self.state.rng_states = [
             random_state["python"], random_state["torch"], random_state.get("numpy"), random_state.get("accelerator")
         ]  # fmt: skip
         saved = super().state_dict()

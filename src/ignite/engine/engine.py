@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from ignite._core.calls import accepts, describe_signature, name_of
 from ignite._core.clock import Stopwatch
@@ -23,16 +23,22 @@ from ignite.engine._state import State, load_progress, save_progress
 from ignite.engine.events import CallableEvents, CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from ignite.base import BoundaryRequest, RunContext, RunSaver
     from ignite.engine.resume import resumption as _resume
     from ignite.engine.resume.resumption import Resumption
+
+    # With defaults, "Engine" means Engine[Any, Any]. Python has them since 3.13.
+    Batch = TypeVar("Batch", default=Any)
+    Output = TypeVar("Output", default=Any)
 else:
+    from typing import TypeVar
+
+    Batch, Output = TypeVar("Batch"), TypeVar("Output")
     _resume = LazyModule("ignite.engine.resume.resumption")  # imports storage and data
 
 __all__ = ["Engine"]
-
-Batch = TypeVar("Batch")
-Output = TypeVar("Output")
 
 
 class Engine(Controls, Generic[Batch, Output]):

@@ -6,7 +6,7 @@ import numbers
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -360,7 +360,7 @@ class BaseLogger(ABC):
     @abstractmethod
     def _create_opt_params_handler(self, *args: Any, **kwargs: Any) -> Callable[..., Any]: ...
 
-    def __enter__(self) -> BaseLogger:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, type: Any, value: Any, traceback: Any) -> None:

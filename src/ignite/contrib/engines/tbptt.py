@@ -116,7 +116,7 @@ def create_supervised_tbptt_trainer(  # noqa: PLR0913 - Ignite's signature
     trainer.register_events(*Tbptt_Events)
     trainer.register_events(*BackpropEvents)
     if hasattr(chunk_trainer.state, "scaler"):
-        trainer.state.scaler = chunk_trainer.state.scaler  # type: ignore[attr-defined]
+        trainer.state.scaler = chunk_trainer.state.scaler
     # First, because a run that was saved between two chunks first has to train on the rest of the
     # sequence.
     trainer.add_event_handler(Events.ITERATION_COMPLETED, step.finish, priority=float("inf"))

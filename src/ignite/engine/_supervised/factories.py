@@ -115,7 +115,7 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     trainer.register_events(*BackpropEvents)
     _warn_of_bfloat16(trainer, mode, amp_dtype, device_type_of(device, model))
     if chosen_scaler is not None and scaler is True:
-        trainer.state.scaler = chosen_scaler  # type: ignore[attr-defined]
+        trainer.state.scaler = chosen_scaler
     if isinstance(step, TrainingStep) and num_batches > 1:
         # Called first, so that evaluations and checkpoints at the end of the epoch see the last step.
         ends = Events.TERMINATE_SINGLE_EPOCH | Events.EPOCH_COMPLETED | Events.TERMINATE
