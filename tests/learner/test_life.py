@@ -133,9 +133,9 @@ def test_the_direction_of_metrics_by_name_as_objects_and_composed(metrics, monit
         ({"monitor": "valid_macro"}, "mode should be 'max' or 'min' for monitor='valid_macro'"),
         (
             {"monitor": "valid_acuracy"},
-            "monitor should be one of loss, .*valid_accuracy.*, but given 'valid_acuracy'",
+            "monitor should be one of .*loss, .*valid_accuracy.*, but given 'valid_acuracy'",
         ),
-        ({"monitor": "accuracy"}, "monitor should be one of loss, .*, but given 'accuracy'"),
+        ({"monitor": "precision"}, "monitor should be one of .*, but given 'precision'"),
         ({"mode": "higher"}, "mode should be 'min' or 'max', but given 'higher'"),
     ],
 )
@@ -185,7 +185,16 @@ def test_metrics_without_validation_are_over_the_batches_that_are_trained_on():
     assert history["accuracy"] == pytest.approx([accuracy for accuracy, _ in expected])
     assert history["f1"] == pytest.approx([f1 for _, f1 in expected])
     history = learner.fit((X, Y), valid=0.2)
-    assert history.names == ["epoch", "loss", "valid_loss", "valid_accuracy", "valid_f1", "seconds"]
+    assert history.names == [
+        "epoch",
+        "loss",
+        "accuracy",
+        "f1",
+        "valid_loss",
+        "valid_accuracy",
+        "valid_f1",
+        "seconds",
+    ]
 
 
 @pytest.mark.parametrize(

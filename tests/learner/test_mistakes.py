@@ -157,7 +157,7 @@ MISTAKES = {
     "schedule gives None": Mistake("should return a finite factor for each fraction, but given None for 0.0", fit={"schedule": lambda share: None}),
     "schedule ends in inf": Mistake("given inf for 1.0", fit={"schedule": lambda share: float("inf") if share == 1 else 1.0}),
     "save_every 0": Mistake("save_every should be at least 1", fit={"save_every": 0}),
-    "monitor of another library": Mistake("monitor should be one of loss, .*valid_accuracy, valid_loss, but given 'val_accuracy'", valid=(X, Y), fit={"monitor": "val_accuracy", "early_stopping": 1}, make={"metrics": "accuracy"}),
+    "monitor of another library": Mistake("monitor should be one of accuracy, loss, .*valid_accuracy, valid_loss, but given 'val_accuracy'", valid=(X, Y), fit={"monitor": "val_accuracy", "early_stopping": 1}, make={"metrics": "accuracy"}),
     "monitor misspelt without use": Mistake("monitor should be one of", fit={"monitor": "accurracy"}),
     "monitor without validation": Mistake("monitor should be one of loss", fit={"monitor": "valid_loss"}),
     "metric of another problem": Mistake("multiclass metric 'mse' is not known", valid=0.2, make={"metrics": ["mse"]}),

@@ -97,7 +97,9 @@ def test_what_the_evaluator_found_is_in_the_row():
     }
     recorder.begin(History(), evaluator)
     run(recorder, [1.0])
-    assert recorder.history.names == ["epoch", "loss", "valid_accuracy", "valid_one", "seconds"]
+    expected = ["epoch", "loss", "valid_accuracy", "valid_by_class", "valid_one", "seconds"]
+    assert recorder.history.names == expected
+    assert recorder.history["valid_by_class"] == [[1.0, 1.0, 1.0]]
     assert numbers_in(evaluator.state.metrics) == {"accuracy": 0.5, "one": 2.0}
 
 

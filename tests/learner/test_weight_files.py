@@ -4,7 +4,7 @@ from torch import nn
 
 from ignite import storage
 from ignite.exceptions import CheckpointError
-from ignite.learner._prediction import load_weights, save_weights
+from ignite.learner._weights import load_weights, save_weights
 
 
 def load_into(model, path):

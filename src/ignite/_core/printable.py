@@ -1,8 +1,21 @@
-"""Text for streams that cannot encode all characters, such as standard output in ASCII."""
+"""What can be shown: text in the encoding of a stream, live displays, HTML in a notebook."""
 
+import sys
 from typing import Any
 
-__all__ = ["in_encoding", "printable"]
+__all__ = ["in_encoding", "in_notebook", "is_terminal", "printable"]
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which shows HTML."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream, which may be missing, is a terminal."""
+    return stream is not None and hasattr(stream, "isatty") and bool(stream.isatty())
 
 
 def printable(text: str, stream: Any) -> str:

@@ -21,12 +21,17 @@ __all__ = [
     "Row",
     "Screen",
     "as_line",
+    "best_of",
+    "by_metric",
     "curve_in_encoding",
+    "format_number",
     "format_seconds",
     "lower_is_better",
     "sparkline",
 ]
 
+_MIN_BAR, _MAX_BAR = 10, 30
+"""Width of the progress bar in characters."""
 _BARS = "▁▂▃▄▅▆▇█"
 _IN_ASCII = str.maketrans(_BARS, "._:-=+*#")
 _LOSS_WORDS = (
@@ -121,9 +126,12 @@ class Curve:
         self._points: list[float] = []
         self._stride = 1
         self._sum, self._count = 0.0, 0
+        self.last: float | None = None
+        """The last value, whatever it is."""
 
     def add(self, value: float) -> None:
-        """Adds the next value; ignores values that are not finite."""
+        """Adds the next value; values that are not finite are no points of the curve."""
+        self.last = value
         if not math.isfinite(value):
             return
         self._sum, self._count = self._sum + value, self._count + 1
@@ -227,6 +235,8 @@ class DisplayState(NamedTuple):
     now_running: str | None
     """Name of an engine that runs within a handler."""
     rows: list[Row]
+    loss: float | None = None
+    """The latest loss of the curve."""
 
     @property
     def headline(self) -> str:
@@ -248,14 +258,15 @@ class DisplayState(NamedTuple):
 def as_line(state: DisplayState) -> str:
     """Formats the state as one line of text."""
     values = "  ".join(
-        f"{row.source} {row.name} {_number(row.value)}{'*' * row.is_best}" for row in state.rows
+        f"{row.source} {row.name} {format_number(row.value)}{'*' * row.is_best}"
+        for row in state.rows
     )
     running = "" if state.now_running is None else f"  [{state.now_running}]"
     return f"{state.headline}{running}  {state.details}" + (f"  {values}" if values else "")
 
 
 class Screen:
-    """Shows the state of a run: a live display in a terminal or notebook, plain lines elsewhere.
+    """Shows the state of a run: a live display in a terminal, plain lines elsewhere.
 
     Args:
         console: a rich console; None for standard error.
@@ -268,7 +279,7 @@ class Screen:
             if console is None
             else console
         )
-        self.is_live = bool(self._console.is_terminal or self._console.is_jupyter)
+        self.is_live = bool(self._console.is_terminal)
         self._live: Any = None
 
     def show(self, state: DisplayState) -> None:
@@ -290,43 +301,82 @@ class Screen:
             self._live = None
 
     def render(self, state: DisplayState) -> Any:
-        """Builds the rich renderable."""
-        encoding = self._console.encoding
+        """Builds the rich renderable, which is never wider than the console."""
         make_text = import_optional("rich.text", extra="progress").Text
+        encoding = self._console.encoding
 
         def text(content: str, style: str = "") -> Any:
-            return make_text(in_encoding(content, encoding), style=style)
+            content = in_encoding(content, encoding)
+            return make_text(content, style=style, no_wrap=True, overflow="ellipsis")
 
-        bar = import_optional("rich.progress_bar", extra="progress").ProgressBar
-        table = import_optional("rich.table", extra="progress").Table
         group = import_optional("rich.console", extra="progress").Group
-
-        head = table.grid(padding=(0, 2))
-        line = [text(state.headline, style="bold"), bar(state.length, state.iteration, width=30)]
-        head.add_row(*line, text(state.details), text(state.now_running or "", style="cyan"))
-        parts: list[Any] = [head]
-        if state.curve:
+        parts = [*self._head(state, text)]
+        if state.loss is not None or state.curve:
+            shown = "" if state.loss is None else f"{format_number(state.loss)}  "
             curve = curve_in_encoding(state.curve, encoding)
-            parts.append(text(f"loss {curve}", style="magenta"))
+            parts.append(text(f"loss {shown}{curve}", style="magenta"))
         if state.rows:
-            metrics = table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-            for column in ("", "metric", "last", "best", "epoch"):
-                metrics.add_column(column, justify="left" if column in ("", "metric") else "right")
-            for row in state.rows:
-                best = "" if row.best is None else _number(row.best)
-                epoch = "" if row.best_epoch is None else str(row.best_epoch)
-                style = "bold green" if row.is_best else ""
-                metrics.add_row(
-                    *(text(row.source), text(row.name)),
-                    text(_number(row.value), style=style),
-                    best,
-                    epoch,
-                )
-            parts.append(metrics)
+            parts.append(self._metrics(state.rows, text))
         return group(*parts)
 
+    def _head(self, state: DisplayState, text: Callable[..., Any]) -> list[Any]:
+        """The position, a bar, and the pace: in one line if it is wide enough, else in two."""
+        grid = import_optional("rich.table", extra="progress").Table.grid
+        bar = import_optional("rich.progress_bar", extra="progress").ProgressBar
+        details = "  ".join(filter(None, [state.details, state.now_running]))
+        left = self._console.width - len(state.headline) - 2
+        is_one_line = left - len(details) - 2 >= _MIN_BAR
+        width = min(_MAX_BAR, left - len(details) - 2 if is_one_line else left)
+        if width < 1:
+            return [text(state.headline, style="bold"), text(details)]
+        head = grid(padding=(0, 2, 0, 0))
+        cells = [
+            text(state.headline, style="bold"),
+            bar(state.length, state.iteration, width=width),
+        ]
+        head.add_row(*cells, *([text(details)] if is_one_line else []))
+        return [head] if is_one_line else [head, text(details)]
 
-def _number(value: Any) -> str:
+    def _metrics(self, rows: Sequence[Row], text: Callable[..., Any]) -> Any:
+        """A row for each metric, and a column for each engine that has computed it."""
+        table = import_optional("rich.table", extra="progress").Table
+        metrics = table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        metrics.add_column("metric", no_wrap=True, overflow="ellipsis", max_width=40)
+        sources, by_name = by_metric(rows)
+        for column in (*sources, "best", "epoch"):
+            metrics.add_column(column, justify="right", no_wrap=True, overflow="ellipsis")
+        for name, values in by_name.items():
+            cells = [
+                text(
+                    format_number(values[one].value),
+                    style="bold green" if values[one].is_best else "",
+                )
+                if one in values
+                else ""
+                for one in sources
+            ]
+            metrics.add_row(text(name), *cells, *map(text, best_of(values)))
+        return metrics
+
+
+def by_metric(rows: Sequence[Row]) -> tuple[list[str], dict[str, dict[str, Row]]]:
+    """Returns the engines, the trainer first, and for each metric its row of each engine."""
+    rows = sorted(rows, key=lambda row: (row.source != "training", row.name != "loss"))
+    sources = list(dict.fromkeys(row.source for row in rows))
+    by_name: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_name.setdefault(row.name, {})[row.source] = row
+    return sources, by_name
+
+
+def best_of(rows: Mapping[str, Row]) -> tuple[str, str]:
+    """Returns the best value and its epoch, of the last engine, which is that of the validation."""
+    row = list(rows.values())[-1]
+    best = "" if row.best is None else format_number(row.best)
+    return best, "" if row.best_epoch is None else str(row.best_epoch)
+
+
+def format_number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -1,8 +1,9 @@
-"""Live progress display of a run, drawn with rich."""
+"""Live progress display of a run in a terminal or a notebook."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter
@@ -10,7 +11,9 @@ from typing import Any
 
 from ignite import distributed as idist
 from ignite._core import clock
+from ignite._core.printable import in_notebook
 from ignite.engine import Engine, Events
+from ignite.handlers._notebook_display import NotebookScreen
 from ignite.handlers._progress_display import (
     Best,
     Curve,
@@ -27,16 +30,19 @@ __all__ = ["LiveProgress"]
 
 _EVERY_S = 0.1
 _PLAIN_EVERY_S = 10.0
+_MAX_VALUES = 10
+"""Arrays and containers of more values, such as matrices, are not shown."""
 
 
 class LiveProgress:
     """Shows the progress of a run: epochs, iterations, rate, remaining time, metrics and loss.
 
-    The display includes the best value of each metric, the loss curve, and the fraction of time
-    spent waiting for data. It is redrawn at most ten times a second; otherwise, an iteration costs
-    three clock readings. Outputs and metrics are read, and devices synchronized, only to redraw.
-    Printed and logged lines appear above the display. Without a terminal or notebook, a plain line
-    is printed every ten seconds and at the end of each epoch.
+    The display includes the best value of each metric, the loss and its curve, and the fraction of
+    time spent waiting for data. In a notebook it is HTML, which stays in the saved notebook. It is
+    redrawn at most ten times a second; otherwise, an iteration costs three clock readings. Outputs
+    and metrics are read, and devices synchronized, only to redraw. Printed and logged lines appear
+    above the display. Without a terminal or notebook, a plain line is printed every ten seconds and
+    at the end of each epoch.
 
     Args:
         lower_is_better: by metric name, such as ``{"score": True}``. Losses and errors are detected
@@ -44,7 +50,7 @@ class LiveProgress:
         console: a rich console; by default, standard error.
 
     Raises:
-        ModuleNotFoundError: rich is not installed.
+        ModuleNotFoundError: rich is not installed, which is not needed in a notebook.
 
     State:
         The best values of the metrics.
@@ -61,7 +67,8 @@ class LiveProgress:
     def __init__(
         self, lower_is_better: Mapping[str, bool] | None = None, *, console: Any = None
     ) -> None:
-        self._screen = Screen(console)
+        is_in_notebook = console is None and in_notebook()
+        self._screen = NotebookScreen() if is_in_notebook else Screen(console)
         self._lower = dict(lower_is_better or {})
         self._every_s = _EVERY_S if self._screen.is_live else _PLAIN_EVERY_S
         self._best: dict[tuple[str, str], Best] = {}
@@ -161,7 +168,8 @@ class LiveProgress:
         self._draw(engine, clock.now())
 
     def _update_rows(self, source: str, engine: Engine[Any, Any], epoch: int) -> None:
-        for path, value in on_host(named_leaves(engine.state.metrics, (), with_text=True)).items():
+        few = {name: value for name, value in engine.state.metrics.items() if _is_short(value)}
+        for path, value in on_host(named_leaves(few, (), with_text=True)).items():
             key = (source, "/".join(map(str, path)))
             if not isinstance(value, int | float):
                 self._rows[key] = Row(*key, str(value))
@@ -196,5 +204,13 @@ class LiveProgress:
             curve=sparkline(self._curve.points(), 40),
             now_running=running,
             rows=list(self._rows.values()),
+            loss=self._curve.last,
         )
         self._screen.show(shown)
+
+
+def _is_short(value: Any) -> bool:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return len(shape) < 2 and math.prod(shape) <= _MAX_VALUES
+    return not isinstance(value, list | tuple | dict) or len(value) <= _MAX_VALUES

@@ -11,7 +11,7 @@ from typing import Any
 
 from ignite._core import clock
 from ignite._core.optional import import_optional
-from ignite._core.printable import printable
+from ignite._core.printable import is_terminal, printable
 from ignite.engine import CallableEventWithFilter, Engine, Events, RemovableEventHandle
 from ignite.handlers._progress_display import PlainBar
 from ignite.handlers._trackers.scalars import on_host
@@ -148,7 +148,7 @@ class ProgressBar(BaseLogger):
         has_options = bool(self.tqdm_kwargs.keys() - {"desc"}) or (
             self.bar_format not in (_BAR_FORMAT, "", None)  # tqdm ignores an empty format
         )
-        if has_options or self._is_notebook or _is_terminal(sys.stderr):
+        if has_options or self._is_notebook or is_terminal(sys.stderr):
             return self._tqdm(
                 total=total,
                 initial=initial,
@@ -265,7 +265,3 @@ def _check_events(engine: Engine[Any, Any], moving: Any, closing: Any) -> None:
         and _EVENT_ORDER.index(moving) >= _EVENT_ORDER.index(closing)
     ):
         raise ValueError(f"Logging event {moving} should be called before closing event {closing}")
-
-
-def _is_terminal(stream: Any) -> bool:
-    return stream is not None and hasattr(stream, "isatty") and bool(stream.isatty())

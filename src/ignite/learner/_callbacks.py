@@ -6,8 +6,7 @@ import contextlib
 import copy
 import importlib.util
 import math
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -24,15 +23,14 @@ from ignite.handlers import (
     EarlyStopping,
     EMAHandler,
     JSONLLogger,
-    LiveProgress,
     LRScheduler,
     Preemption,
-    ProgressBar,
     TensorboardLogger,
     global_step_from_engine,
 )
 from ignite.learner._by_name import find
-from ignite.learner._runs import Provenance, Recorder, is_save_due, loss_of
+from ignite.learner._progress import shown
+from ignite.learner._runs import Provenance, Recorder, is_save_due, loss_of, scalars_in
 from ignite.metrics import MetricGroup
 
 __all__ = [
@@ -45,7 +43,6 @@ __all__ = [
     "attached",
     "factor_of",
     "no_such_monitor",
-    "shown",
 ]
 
 MEASURED = "measured"
@@ -162,6 +159,8 @@ class Folder:
     provenance: Provenance
     is_paced: bool
     """Whether to skip saves that would take too large a fraction of the time."""
+    measured: Sequence[str] = ()
+    """Names of the metrics of the training, which are logged after each epoch."""
 
 
 @dataclass(frozen=True)
@@ -198,8 +197,8 @@ def attached(
     with contextlib.ExitStack() as stack:
         stack.callback(added.take_off)
         with added:
-            shown(trainer, evaluator, handlers.progress)
             _add(trainer, recorder, handlers)
+            shown(trainer, evaluator, recorder, handlers.progress)
             if handlers.folder is not None:
                 _keep(trainer, evaluator, handlers.folder, stack)
         yield
@@ -231,7 +230,7 @@ def _keep(
 ) -> None:
     if idist.get_rank() == 0:
         trainer.add_event_handler(Events.STARTED, folder.provenance.note, priority=_BEFORE_THE_USER)
-        _log(trainer, evaluator, folder.path, stack)
+        _log(trainer, evaluator, folder, stack)
     checkpoint = Checkpoint.of(
         trainer,
         folder.path / "checkpoints",
@@ -252,12 +251,12 @@ def _keep(
 def _log(
     trainer: Engine[Any, Any],
     evaluator: Engine[Any, Any] | None,
-    path: Path,
+    folder: Folder,
     stack: contextlib.ExitStack,
 ) -> None:
-    loggers: list[Any] = [JSONLLogger(path / "scalars.jsonl")]
+    loggers: list[Any] = [JSONLLogger(folder.path / "scalars.jsonl")]
     if importlib.util.find_spec("tensorboard") or importlib.util.find_spec("tensorboardX"):
-        loggers.append(TensorboardLogger(str(path / "tensorboard")))
+        loggers.append(TensorboardLogger(str(folder.path / "tensorboard")))
     for logger in loggers:
         stack.enter_context(logger)
         event = Events.ITERATION_COMPLETED(every=_LOG_EVERY)
@@ -267,47 +266,24 @@ def _log(
             tag="training",
             output_transform=lambda output: {"loss": loss_of(output)},
         )
+        if folder.measured:
+            logger.attach_output_handler(
+                trainer,
+                Events.EPOCH_COMPLETED,
+                tag="training",
+                output_transform=lambda output: scalars_in(
+                    {name: trainer.state.metrics[name] for name in folder.measured}
+                ),
+                global_step_transform=lambda engine, event: engine.state.iteration,
+            )
         if evaluator is not None:
             logger.attach_output_handler(
                 evaluator,
                 Events.COMPLETED,
                 tag="validation",
-                metric_names="all",
+                output_transform=lambda output: scalars_in(evaluator.state.metrics),
                 global_step_transform=global_step_from_engine(trainer, Events.ITERATION_COMPLETED),
             )
-
-
-def shown(
-    trainer: Engine[Any, Any], evaluator: Engine[Any, Any] | None, progress: bool | str
-) -> None:
-    """Attaches a progress display: "live", "bar", the better one (True, "auto"), or none (False).
-
-    Raises:
-        ValueError: ``progress`` is none of these.
-        ModuleNotFoundError: a package that the display needs is not installed.
-    """
-    if progress not in (True, False, "auto", "live", "bar"):
-        raise ValueError(
-            f"progress should be True, False, 'auto', 'live' or 'bar', but given {progress!r}"
-        )
-    if progress == "auto" and not (sys.stderr is not None and sys.stderr.isatty()):
-        return
-    if progress in (True, "auto"):
-        progress = (
-            "live"
-            if importlib.util.find_spec("rich")
-            else "bar"
-            if importlib.util.find_spec("tqdm")
-            else False
-        )
-    if progress == "live":
-        LiveProgress().attach(
-            trainer,
-            {"validation": evaluator} if evaluator is not None else None,
-            output_transform=loss_of,
-        )
-    elif progress == "bar":
-        ProgressBar().attach(trainer, output_transform=lambda output: {"loss": loss_of(output)})
 
 
 class Monitor:
@@ -332,7 +308,12 @@ class Monitor:
             raise ValueError(
                 no_such_monitor(self.name, [name for name in epochs[-1] if name != "epoch"])
             )
-        return float(self._sign * epochs[-1][self.name])
+        value = epochs[-1][self.name]
+        if not isinstance(value, Real):
+            raise ValueError(
+                f"monitor should be a single number, but {self.name!r} is a {type(value).__name__}"
+            )
+        return float(self._sign * value)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the name and the mode."""

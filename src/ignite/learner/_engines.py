@@ -29,6 +29,7 @@ from ignite.learner._data.in_memory import Names, Parts, take_apart
 from ignite.learner._data.schema import Task
 from ignite.learner._data.weighting import Weighted
 from ignite.learner._losses import EpochLoss, TrainingLoss
+from ignite.learner._measuring import TrainingMetrics
 from ignite.learner._model_outputs import NextToken, call_for, next_tokens
 from ignite.learner._runs import Recorder
 from ignite.metrics import Frequency, GpuInfo, Metric, MetricGroup
@@ -122,7 +123,7 @@ class _TrainingOutput:
             self._pair = (self._loss.row_kept(detached, target), target)
         return loss
 
-    def take_pair(self, output: Any) -> tuple[Any, Any] | None:
+    def take_pair(self) -> tuple[Any, Any] | None:
         """Returns predictions and targets of the current step, for metrics, and releases them."""
         pair, self._pair = self._pair, None
         return pair
@@ -254,7 +255,7 @@ class Engines:
         """Whether the metrics are attached."""
         return bool(self._attached)
 
-    def over_training(self, task: Task) -> MetricGroup | None:
+    def over_training(self, task: Task) -> TrainingMetrics | None:
         """Returns the same metrics for the training batches.
 
         None without metrics or with a custom step.
@@ -268,7 +269,9 @@ class Engines:
             for name, metric in _copied(self.made(task)).items()
             if not isinstance(metric, Frequency | GpuInfo)
         }
-        return MetricGroup(own, self._output.take_pair) if own else None
+        # Metrics of users may depend on how the samples are divided into batches.
+        is_joined = all(isinstance(one, str) for one in self.metrics)
+        return TrainingMetrics(own, self._output.take_pair, is_joined) if own else None
 
     def made(self, task: Task) -> dict[str, Any]:
         """Creates the metrics, without the loss, by name.

@@ -1,4 +1,4 @@
-"""Results of a trained learner: predictions, reports, an exported model, saved weights."""
+"""Results of a trained learner: predictions, reports, a summary, an exported model."""
 
 from __future__ import annotations
 
@@ -20,21 +20,17 @@ from ignite._core.rng import capture_random_state, restore_random_state
 from ignite._core.trees import map_leaves, moved
 from ignite.data.arrays import as_tensors, named_tensors
 from ignite.learner._data.inspection import call_model, kept, num_samples_in, tensors_in
-from ignite.learner._data.schema import Facts, Learnt
 from ignite.learner._data.sources import Loader
 from ignite.learner._data.targets import hard_labels, one_row, same_shape
 from ignite.learner._model_outputs import NextToken, class_scores, logits_of
 from ignite.learner._preparation import LearnerState
-from ignite.storage import formats, keys
 from ignite.storage.keys import unwrap
 
 __all__ = [
     "export_model",
     "joined",
-    "load_weights",
     "predictions",
     "report_of",
-    "save_weights",
     "summary",
 ]
 
@@ -362,40 +358,3 @@ _FORMATS: Mapping[
     ".pt2": (_write_pt2, _check_pt2),
     ".onnx": (_write_onnx, _check_onnx),
 }
-
-
-def save_weights(model: nn.Module, path: Path, facts: Facts | None = None) -> None:
-    """Saves weights and facts atomically."""
-    learnt = Learnt() if facts is None else Learnt(facts)
-    place = storage.open_place(path.parent)
-    if path.suffix == ".safetensors":
-        text = learnt.facts.to_text() if learnt.facts.is_learnt else None
-        formats.save_weights(place, path.name, keys.unwrap(model).state_dict(), text=text)
-    else:
-        state = {"model": keys.state_of(model)}
-        storage.save(
-            place,
-            path.name,
-            state | ({"learnt": learnt.state_dict()} if learnt.facts.is_learnt else {}),
-            None,
-        )
-
-
-def load_weights(
-    restore: Callable[[Mapping[str, Any]], None],
-    path: Path,
-    check: Callable[[Facts], None] = lambda facts: None,
-) -> Facts | None:
-    """Loads a file, checks its facts with ``check``, passes the state to ``restore`` and returns the facts, if any."""
-    if path.suffix == ".safetensors":
-        state: dict[str, Any] = {"model": formats.load_weights(path)}
-        text = formats.read_text(path)
-    else:
-        state = storage.load(path).state
-        state = state if "model" in state else {"model": state}
-        text = state.get("learnt", {}).get("facts")
-    facts = None if text is None else Facts.from_text(text)
-    if facts is not None:
-        check(facts)
-    restore(state)
-    return facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import numbers
 import platform
@@ -25,7 +26,7 @@ from ignite.engine import Engine
 from ignite.exceptions import CheckpointError
 from ignite.learner._data.schema import Facts
 from ignite.learner._losses import num_samples
-from ignite.learner.history import History
+from ignite.learner.history import History, plain_value
 
 __all__ = [
     "FORMAT",
@@ -37,9 +38,11 @@ __all__ = [
     "loss_of",
     "note_session",
     "numbers_in",
+    "scalars_in",
     "values_in",
 ]
 
+_logger = logging.getLogger(__name__)
 _MAX_PENDING = 4096
 FORMAT = 1
 _NAME = "run.json"
@@ -90,6 +93,7 @@ class Recorder:
         self._sums: list[tuple[float, float]] = []
         self._is_open = False
         self._has_stepped = False
+        self._left_out: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """State for copies, without the evaluator, which belongs to one training."""
@@ -137,11 +141,25 @@ class Recorder:
             for name in self._measured
             if name in engine.state.metrics
         }
-        row = self._row(engine, is_shared=True) | numbers_in(found)
+        row = self._row(engine, is_shared=True) | self._kept(found)
         if self._evaluator is not None:
             found = self._evaluator.state.metrics
-            row |= {f"valid_{name}": value for name, value in numbers_in(found).items()}
+            row |= {f"valid_{name}": value for name, value in self._kept(found).items()}
+        if "loss" in row:  # for displays and loggers, beside the other metrics
+            engine.state.metrics["loss"] = row["loss"]
         self._close(row)
+
+    def _kept(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the values that a history can hold, and warns once about others."""
+        found = {name: plain_value(value) for name, value in metrics.items()}
+        for name, value in found.items():
+            if value is None and name not in self._left_out:
+                self._left_out.add(name)
+                _logger.warning(
+                    "The history leaves out %s, which is neither a number nor an array of at most "
+                    "65,536 numbers: read it from evaluator.state.metrics", name,
+                )  # fmt: skip
+        return {name: value for name, value in found.items() if value is not None}
 
     def end_early(self, engine: Engine[Any, Any]) -> None:
         """Adds the row of an interrupted epoch.
@@ -233,6 +251,22 @@ def numbers_in(metrics: Mapping[str, Any]) -> dict[str, float]:
 def values_in(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Returns all metrics, single numbers as floats and others unchanged."""
     return {name: float(value) if _is_number(value) else value for name, value in metrics.items()}
+
+
+def scalars_in(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the metrics that trackers of scalars take: all but matrices and reports.
+
+    Example:
+        >>> scalars_in({"a": 0.5, "by_class": torch.ones(2), "matrix": torch.eye(2), "text": "b"})
+        {'a': 0.5, 'by_class': tensor([1., 1.])}
+    """
+    return {
+        name: value
+        for name, value in metrics.items()
+        if isinstance(value, numbers.Real)
+        or (isinstance(value, Tensor) and value.ndim <= 1)
+        or (getattr(value, "ndim", 2) == 0)
+    }
 
 
 def _is_number(value: Any) -> bool:

@@ -202,7 +202,7 @@ def _run(
     trainer, evaluator = engines.trainer, None if held is None else engines.evaluator
     task = learner._learnt.facts.task
     assert task is not None
-    group = engines.over_training(task) if held is None else None
+    group = engines.over_training(task)
     if held is None and group is None and engines.metrics:
         learner.logger.warning(
             "Metrics are not computed in this fit: with a custom step, they need valid="
@@ -218,6 +218,9 @@ def _run(
         learner, held, options, monitor, settings, _scheduler(learner, loader, options, settings)
     )
     handlers = replace(handlers, measured=group)
+    if group is not None and handlers.folder is not None:
+        folder = replace(handlers.folder, measured=[*group.metrics])
+        handlers = replace(handlers, folder=folder)
     recorder.begin(history, evaluator, () if group is None else [*group.metrics])
     if options.resume is None:
         trainer.state.max_epochs = trainer.state.max_iters = (
@@ -273,6 +276,8 @@ def _directions(
     if evaluator is not None:
         told: dict[str, bool | None] = dict.fromkeys(figures or ())
         told |= Metric.directions(evaluator)
+        if figures:  # values for each class, and matrices, are not monitored
+            told = {name: is_higher for name, is_higher in told.items() if name in figures}
         found |= {f"valid_{name}": is_higher for name, is_higher in told.items()}
     return found
 

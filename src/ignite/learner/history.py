@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+import numbers
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 
+from ignite import storage
 from ignite._core.optional import import_optional
+from ignite._core.systems import on_disk
 
-__all__ = ["History"]
+__all__ = ["History", "checkpoints_in", "plain_value"]
+
+_MAX_ITEMS = 2**16
+_MAX_SHOWN = 6
 
 
 class History:
     """Metrics of each epoch and the loss of each step. Prints as a table; saved in checkpoints.
 
     Attributes:
-        epochs: a dictionary for each epoch: "epoch", "loss" (over the whole epoch), "seconds", and
-            the results of the validation, such as "valid_loss" and "valid_accuracy".
+        epochs: a dictionary for each epoch: "epoch", "loss" (over the whole epoch), "seconds",
+            metrics of the training, such as "accuracy", and of the validation, such as "valid_loss"
+            and "valid_accuracy". Values for each class and matrices are lists; reports are
+            dictionaries.
         steps: the loss of each step, in order.
         directions: for each metric, whether higher is better; None if the metric does not declare
             it.
@@ -43,6 +52,34 @@ class History:
             "valid_loss": False,
             "seconds": False,
         }
+
+    @classmethod
+    def from_run(cls, folder: str | Path) -> Self:
+        """Reads the history of a run with ``run_dir``, up to its last checkpoint.
+
+        Raises:
+            FileNotFoundError: the folder has no checkpoint that can be loaded.
+
+        Example::
+
+            History.from_run("runs/first")["valid_accuracy"]
+        """
+        place = storage.open_place(checkpoints_in(on_disk(folder)))
+        loaded = storage.load_latest(place)
+        saved = None if loaded is None else loaded.state.get("recorder")
+        if saved is None:
+            raise FileNotFoundError(
+                f"{folder} should be the folder of a run of Learner.fit, with checkpoints, but it "
+                "has none"
+            )
+        return cls.of(saved["history"])
+
+    @classmethod
+    def of(cls, state_dict: Mapping[str, Any]) -> Self:
+        """Returns the history with a state of :meth:`state_dict`."""
+        history = cls()
+        history.load_state_dict(state_dict)
+        return history
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Adds the row of an epoch."""
@@ -74,13 +111,19 @@ class History:
 
         Raises:
             KeyError: the history has no such metric.
-            ValueError: it is NaN in all epochs, or ``mode`` is invalid, or not given and not known.
+            ValueError: it is NaN in all epochs, or no number; or ``mode`` is invalid, or not given
+                and not known.
         """
         if mode is None and self.directions.get(name) is not None:
             mode = "max" if self.directions[name] else "min"
         if mode not in ("min", "max"):
             raise ValueError(f"mode should be 'min' or 'max', but given {mode!r}")
         values = self[name]
+        if strange := [value for value in values if not isinstance(value, numbers.Real)]:
+            raise ValueError(
+                f"{name} should be a number to have a best epoch, but is a "
+                f"{type(strange[0]).__name__}"
+            )
         rows = [
             row for row, value in zip(self.epochs, values, strict=True) if not math.isnan(value)
         ]
@@ -106,7 +149,7 @@ class History:
             ModuleNotFoundError: matplotlib is not installed.
         """
         pyplot = import_optional("matplotlib.pyplot", extra="plot")
-        shown = [name for name in names or self.names if name not in ("epoch", "seconds")]
+        shown = [name for name in names or self._plotted if name not in ("epoch", "seconds")]
         groups = [
             [name for name in shown if ("loss" in name) == is_loss] for is_loss in (True, False)
         ]
@@ -119,17 +162,30 @@ class History:
             ax.legend()
         return figure
 
+    @property
+    def _plotted(self) -> list[str]:
+        """Names of the metrics that are single numbers."""
+        return [
+            name
+            for name in self.names
+            if all(isinstance(row.get(name, 0.0), numbers.Real) for row in self.epochs)
+        ]
+
     def state_dict(self) -> dict[str, Any]:
         """Returns all epochs and steps."""
         return {
             "epochs": [dict(row) for row in self.epochs],
             "steps": torch.tensor(self.steps, dtype=torch.float64),
+            "directions": dict(self.directions),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores saved epochs and steps."""
         self.epochs = [dict(row) for row in state_dict["epochs"]]
-        self.steps = state_dict["steps"].tolist()
+        steps = state_dict.get("steps")  # files of weights in safetensors have none
+        self.steps = [] if steps is None else steps.tolist()
+        # Those of this program take precedence; files of earlier versions have none.
+        self.directions = {**state_dict.get("directions", {}), **self.directions}
 
     def __str__(self) -> str:
         names = self.names
@@ -145,7 +201,47 @@ class History:
         return f"<History of {len(self.epochs)} epochs, {len(self.steps)} steps>"
 
 
+def checkpoints_in(folder: Path) -> Path:
+    """Returns the folder of the checkpoints of a run."""
+    inner = folder / "checkpoints"
+    return inner if inner.is_dir() else folder
+
+
+def plain_value(value: Any) -> Any:
+    """Converts the value of a metric to a float, or to lists and dictionaries of them.
+
+    Returns None for other values, and for more than 65,536 numbers.
+
+    Example:
+        >>> plain_value(torch.tensor([0.5, 1.0])), plain_value({"a": torch.tensor(2)})
+        ([0.5, 1.0], {'a': 2.0})
+    """
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, Mapping):
+        items = {str(key): plain_value(item) for key, item in value.items()}
+        return {key: item for key, item in items.items() if item is not None}
+    if isinstance(getattr(value, "shape", None), Sequence) and hasattr(value, "tolist"):
+        size = math.prod(value.shape)
+        if size > _MAX_ITEMS or str(getattr(value, "dtype", "")) == "object":
+            return None
+        return float(value) if size == 1 else _floats(value.tolist())
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        items_of = [plain_value(item) for item in value[:_MAX_ITEMS]]
+        return None if None in items_of or len(value) > _MAX_ITEMS else items_of
+    return None
+
+
+def _floats(value: Any) -> Any:
+    return [_floats(item) for item in value] if isinstance(value, list) else float(value)
+
+
 def _shown(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, list):
+        is_short = len(value) <= _MAX_SHOWN and not any(isinstance(one, list) for one in value)
+        return f"[{' '.join(map(_shown, value))}]" if is_short else f"[{len(value)} values]"
+    if isinstance(value, dict):
+        return f"{{{len(value)} values}}"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

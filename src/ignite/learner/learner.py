@@ -26,16 +26,15 @@ from ignite.learner._losses import TrainingLoss, make_training_loss
 from ignite.learner._optimizers import Optimizers, Rates, freezing, make_optimizer
 from ignite.learner._prediction import (
     export_model,
-    load_weights,
     predictions,
     report_of,
-    save_weights,
     summary,
 )
 from ignite.learner._prediction import joined as joined_parts
 from ignite.learner._preparation import Batching, load, load_to_evaluate
 from ignite.learner._runs import Recorder, values_in
 from ignite.learner._training import Options, fit, fit_dry
+from ignite.learner._weights import load_weights, save_weights
 from ignite.learner.history import History
 from ignite.metrics import Metric
 
@@ -253,7 +252,7 @@ class Learner:
         save_every: int | None = None,
         drop_last: bool = False,
         num_workers: int = 0,
-        progress: bool | Literal["auto", "live", "bar"] = "auto",
+        progress: bool | Literal["auto", "live", "bar", "lines"] = "auto",
         dry_run: bool = False,
     ) -> History:
         """Trains the model.
@@ -294,8 +293,9 @@ class Learner:
             drop_last: whether to drop the last batch of an epoch if it is smaller. Not for data
                 that are already in batches.
             num_workers: number of worker processes that load a dataset.
-            progress: "live" or "bar"; True uses the better one of those installed, and "auto" does
-                so only in a terminal.
+            progress: "live" for a display, "bar", or "lines" for a line on standard error at the end
+                of each epoch; by default, a display in a terminal or notebook and lines elsewhere.
+                False for nothing.
             dry_run: whether to only try the training on two batches and log a report; see
                 ``trainer.dry_run``.
 
@@ -318,7 +318,10 @@ class Learner:
 
     @property
     def history(self) -> History:
-        """The history of the latest fit, also while it runs or after it was interrupted."""
+        """The history of the latest fit or of what was loaded.
+
+        It is up to date while a fit runs, and after Ctrl-C or an error has stopped it.
+        """
         return self._recorder.history
 
     @property
@@ -387,15 +390,15 @@ class Learner:
     def save(self, path: str | Path) -> None:
         """Saves the weights, averaged with ``ema``, as .safetensors or in the format of torch.
 
-        The file also contains the facts learned from the data: names of classes and columns, and
-        the task.
+        The file also contains the facts learned from the data (names of classes and columns, the
+        task, shapes and dtypes) and the history.
 
         Raises:
             OSError: the file cannot be written. An existing file is unchanged.
             ModuleNotFoundError: safetensors is not installed.
         """
         with self._engines.averaged():
-            save_weights(self.model, on_disk(path), self._learnt.facts)
+            save_weights(self.model, on_disk(path), self._learnt.facts, self.history)
 
     def export(self, path: str | Path, example: Any) -> None:
         """Exports the model for any batch size, to run on the CPU without its Python code.
@@ -414,7 +417,10 @@ class Learner:
             export_model(self.model, on_disk(path), inputs_of(example, known))
 
     def load(self, path: str | Path) -> None:
-        """Loads weights from a file of :meth:`save` or from a checkpoint of a run.
+        """Loads weights from a file of :meth:`save`, a checkpoint, or the folder of a run.
+
+        Of a run, the best weights are loaded, or the latest ones without validation;
+        :attr:`history` is then that of the run or of the file.
 
         With ``ema``, the averaged weights are loaded, too; if the file has none, the average
         restarts from the loaded weights. Without ``ema``, averaged weights in the file become the
@@ -425,10 +431,13 @@ class Learner:
         ``fit``.
 
         Raises:
+            FileNotFoundError: there is no file, or the folder has no checkpoint.
             CheckpointError: the file is damaged or belongs to another model. Nothing is changed.
             ValueError: the weights were trained for another task. Nothing is changed.
         """
-        facts = load_weights(self._engines.restore, on_disk(path), self._check_facts)
+        facts, history = load_weights(self._engines.restore, on_disk(path), self._check_facts)
+        if history is not None:
+            self._recorder.begin(history, None)
         if facts is None:
             self.logger.warning(
                 "%s does not contain the classes and columns that the model was trained on: %s", path,
