@@ -1,5 +1,6 @@
 """Length of code paths: files entered, functions called and changes of file, for five everyday programs."""
 
+import io
 import sys
 import tempfile
 from pathlib import Path
@@ -121,5 +122,10 @@ def main():
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    torch.optim.SGD([torch.zeros(1)])  # torch imports hundreds of modules at the first optimizer
+    # torch imports hundreds of modules at the first optimizer and step, and asks the import finder
+    # of the library for each.
+    torch.optim.SGD([torch.zeros(1)]).step()
+    torch.save(torch.zeros(1), buffer := io.BytesIO())
+    buffer.seek(0)
+    torch.load(buffer)
     raise SystemExit(main())

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ignite._core.calls import name_of, source_location
 
-__all__ = ["check_picklable", "iterate"]
+__all__ = ["check_picklable", "explain", "iterate"]
 
 _MAX_DEPTH = 6
 _OF_LOADERS = ("dataset", "collate_fn", "worker_init_fn")
@@ -33,17 +33,22 @@ def check_picklable(value: Any) -> None:
 
 
 def iterate(data: Iterable[Any]) -> Iterator[Any]:
-    """Returns ``iter(data)``; if workers of a DataLoader cannot start, adds a note with the reason.
+    """Returns ``iter(data)``; an error has the note of :func:`explain`."""
+    try:
+        return iter(data)
+    except Exception as error:
+        explain(data, error)
+        raise
+
+
+def explain(data: Any, error: Exception) -> None:
+    """Adds a note with the reason to an error of ``iter(data)`` if workers of a DataLoader cannot start.
 
     Workers that are not forked receive the dataset and functions as pickles. This is the default on
     Windows and macOS and, since Python 3.14, on Linux.
     """
-    try:
-        return iter(data)
-    except Exception as error:
-        if isinstance(data, DataLoader) and not hasattr(error, "__notes__"):
-            _explain(data, error)
-        raise
+    if isinstance(data, DataLoader) and not hasattr(error, "__notes__"):
+        _explain(data, error)
 
 
 def _explain(loader: DataLoader[Any], error: Exception) -> None:

@@ -165,6 +165,11 @@ def as_text(path: str | os.PathLike[str]) -> str:
     return text if text.isascii() else os.fsencode(text).decode(errors="surrogateescape")
 
 
+if sys.getfilesystemencoding() == "utf-8":  # everywhere but in some locales: nothing to convert
+    on_disk = Path
+    as_text = os.fspath  # type: ignore[assignment]
+
+
 def path_of_url(url: str) -> str:
     """Returns the path in a file URL, such as ``file:///runs/1`` or ``file:///C:/runs``.
 

@@ -34,11 +34,13 @@ def length_of(data: Iterable[Any] | None) -> int | None:
 
 def iterate(data: Iterable[Any] | None, meters: tuple[Meter, ...] = ()) -> Iterator[Any]:
     """Returns an iterator over ``data``, wrapped by ``meters``; without data, one that repeats None."""
-    return (
-        itertools.repeat(None)
-        if data is None
-        else begin(functools.partial(pickles.iterate, data), meters)
-    )
+    if data is None:
+        return itertools.repeat(None)
+    try:
+        return begin(functools.partial(iter, data), meters)
+    except Exception as error:
+        pickles.explain(data, error)
+        raise
 
 
 def begin(make: Callable[[], Iterator[Any]], meters: tuple[Meter, ...]) -> Iterator[Any]:

@@ -6,11 +6,13 @@ possible. :mod:`ignite.engine._emitter` calls them.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from enum import Enum
 from numbers import Real
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ignite._core.calls import describe_signature, name_of, signature_of, source_location
@@ -34,6 +36,7 @@ __all__ = [
     "compile_filter",
     "is_event",
     "key_of",
+    "objects_behind",
     "quiet_up_to",
     "register",
 ]
@@ -459,6 +462,17 @@ def _weak(handler: Callable[..., Any]) -> Callable[[], Callable[..., Any] | None
         return weakref.ref(handler)
     except TypeError:  # objects with slots and no __weakref__
         return lambda: handler
+
+
+def objects_behind(handler: Any) -> Iterator[Any]:
+    """Yields the object that a handler is, or is a method of, and the arguments of a partial."""
+    while isinstance(handler, functools.partial):
+        yield from (*handler.args, *handler.keywords.values())
+        handler = handler.func
+    if isinstance(handler, MethodType):
+        yield handler.__self__
+    elif not isinstance(handler, FunctionType):
+        yield handler
 
 
 class Added:

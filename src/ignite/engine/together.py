@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ignite.distributed.rollcall import Roll, call_roll
+from ignite.engine._handlers import objects_behind
 from ignite.engine.events import Events
-from ignite.engine.resume.belongings import objects_behind
 
 if TYPE_CHECKING:
     from ignite.engine._controls import Controls

@@ -161,10 +161,7 @@ class SyncGroup:
 
     @contextmanager
     def computing(self, metric: Any, value: Hashable) -> Iterator[None]:
-        """Context in which ``metric`` computes ``value`` from reduced statistics."""
-        if distributed.get_world_size() == 1:
-            yield
-            return
+        """Context in which ``metric`` computes ``value`` from statistics reduced over several processes."""
         if not self.computed or value in self.computed:  # the event has been fired again
             self.computed = set()
             self.synced = Synced(

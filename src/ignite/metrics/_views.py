@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ignite import distributed
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from ignite.metrics._outputs import as_pair
@@ -137,7 +138,8 @@ class View(IgniteStates, Metric):
         versions = [(statistic, statistic.version) for statistic in current]
         if self._cached_value is not None and self._cached_value[0] == versions:
             return _map_tensors(Tensor.clone, self._cached_value[1])
-        reduced = combined(current, self._synced)
+        is_alone = distributed.get_world_size() == 1
+        reduced = current if is_alone else combined(current, self._synced)
         for statistic in reduced:
             self._check(statistic)
         if self._needs_examples and not any(statistic.num_examples for statistic in reduced):

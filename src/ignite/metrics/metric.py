@@ -240,7 +240,9 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
         """
         self._select_engine(engine)
         attachment = self._attachments.get(engine)
-        group = None if attachment is None else attachment.group
+        group = (
+            None if attachment is None or distributed.get_world_size() == 1 else attachment.group
+        )
         try:
             with nullcontext() if group is None else group.computing(self, (attachment, name)):
                 result = self.compute()

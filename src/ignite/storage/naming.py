@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import socket
+import sys
 import unicodedata
 from pathlib import PureWindowsPath
 
@@ -62,7 +63,7 @@ def _find_problem(name: str) -> str | None:
         return "has a drive"
     if any(unicodedata.category(character) in _LINE_ENDS for character in name):
         return "has a control character"
-    if (forbidden := forbidden_in_name(name)) is not None:
+    if sys.platform == "win32" and (forbidden := forbidden_in_name(name)) is not None:
         return forbidden
     try:
         num_bytes = len(name.encode())

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from ignite._core.calls import accepts, signature_of
 from ignite._core.old_arguments import OldOrder, takes_old
-from ignite._core.torch_private import SUBMODULES, submodules
+from ignite._core.torch_private import SUBMODULES
 from ignite._core.trees import in_float32, moved
 from ignite.engine._trace import Step
 
@@ -196,7 +196,7 @@ class Mode:
         modules = list(self._model.modules())
         self._is_plain = all(map(_is_plain, modules))
         self._seen = (
-            [(vars(module), dict(submodules(module))) for module in modules]
+            [(vars(module), dict(vars(module)[SUBMODULES])) for module in modules]
             if self._is_plain
             else []
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import sys
+import sysconfig
 from collections import OrderedDict, UserDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from types import (
@@ -20,8 +21,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ignite._core.generators import is_own_generator
-from ignite._core.optional import LazyModule
+from ignite._core.rng import is_own_generator
 from ignite.engine._emitter import Emitter
 from ignite.engine.resume._reads import Read, reads_of
 
@@ -39,8 +39,6 @@ __all__ = [
     "slots_of",
     "variables_of",
 ]
-
-sysconfig = LazyModule("sysconfig")
 
 _MAX_ITEMS = 10_000  # larger containers are considered data
 _MAX_NUMBERS = 8  # longer lists of numbers are considered data or records

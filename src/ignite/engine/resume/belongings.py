@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from ignite._core.calls import name_of
 from ignite.base import Stateful
 from ignite.engine._emitter import Emitter
-from ignite.engine.resume._free_parameters import FREE, FreeParameters, free_parameters
+from ignite.engine._handlers import objects_behind
 from ignite.engine.resume._reachable import (
     CLASS,
     GIVEN,
@@ -28,7 +28,7 @@ from ignite.engine.resume._reachable import (
     is_engine,
     variables_of,
 )
-from ignite.engine.resume.unsaved import unsaved_values_of
+from ignite.engine.resume.unsaved import FREE, FreeParameters, free_parameters, unsaved_values_of
 
 if TYPE_CHECKING:
     from ignite.engine._handlers import Registration
@@ -275,17 +275,6 @@ class _Collector:
             {**self._reach.plain, **dict(of_modules)},
             self._reach.generators,
         )
-
-
-def objects_behind(handler: Any) -> Iterator[Any]:
-    """Yields the object that a handler is, or is a method of, and the arguments of a partial."""
-    while isinstance(handler, functools.partial):
-        yield from (*handler.args, *handler.keywords.values())
-        handler = handler.func
-    if isinstance(handler, MethodType):
-        yield handler.__self__
-    elif not isinstance(handler, FunctionType):
-        yield handler
 
 
 def _handlers_of(

@@ -12,16 +12,21 @@ import torch
 from ignite import data as flow
 from ignite import distributed as idist
 from ignite import storage
-from ignite._core.generators import generator_state, set_generator_state
-from ignite._core.rng import RandomState, capture_random_state, restore_random_state
+from ignite._core.rng import (
+    RandomState,
+    capture_random_state,
+    generator_state,
+    restore_random_state,
+    set_generator_state,
+)
 from ignite._core.systems import on_disk
 from ignite._core.trees import items_restorer
 from ignite.engine import _fetch
 from ignite.engine._cursor import Request, describe_progress
 from ignite.engine._emitter import Unfinished
 from ignite.engine._state import load_user_values
-from ignite.engine.resume.accumulated import accumulate, accumulated
 from ignite.engine.resume.belongings import RESERVED, Belongings, collect
+from ignite.engine.resume.unsaved import accumulate, accumulated
 from ignite.exceptions import CheckpointError
 
 if TYPE_CHECKING:

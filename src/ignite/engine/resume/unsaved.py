@@ -1,17 +1,167 @@
-"""Warns about variables of a program that change during a run, but are not saved with it."""
+"""State of a run that no object with a state holds.
+
+Trained tensors that do not belong to a module, and gradients that a user's step accumulates over
+several iterations, are saved with the run. A warning names variables that change and are not saved.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 
 from ignite._core.logs import join_names
 from ignite._core.torch_private import non_persistent_buffers, version_of
 
-__all__ = ["Unsaved", "unsaved_values_of"]
+__all__ = [
+    "FREE",
+    "FreeParameters",
+    "Unsaved",
+    "accumulate",
+    "accumulated",
+    "free_parameters",
+    "unsaved_values_of",
+    "watched_steps",
+]
+
+FREE = "free.parameters"
+"""Name of the tensors that the step or a handler uses directly."""
+
+
+class FreeParameters(nn.Module):
+    """Trained tensors that do not belong to a module, as an object with a state.
+
+    Args:
+        tensors: the tensors by name. Loading a state changes them in place.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.zeros(2, requires_grad=True)
+        >>> FreeParameters({"weight": weight}).load_state_dict({"weight": torch.ones(2)})
+        <All keys matched successfully>
+        >>> weight
+        tensor([1., 1.], requires_grad=True)
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name.replace(".", "/"), tensor.detach())
+
+
+def free_parameters(
+    objects: Mapping[str, Any], left_out: Iterable[Any], tensors: Mapping[str, Tensor]
+) -> dict[str, FreeParameters]:
+    """Finds trained tensors that are not saved by any object of a run.
+
+    Args:
+        objects: the objects of the run by name.
+        left_out: objects that the user has excluded together with their parameters.
+        tensors: trained tensors that the step or a handler uses, by path.
+
+    Returns:
+        ``{"free.parameters": ...}`` for tensors that are used directly, and
+        ``{"<optimizer>.parameters": ...}`` for other parameters of optimizers.
+    """
+    known = {
+        id(tensor)
+        for one in (*objects.values(), *left_out)
+        for module in _modules_of(one)
+        for tensor in (*module.parameters(), *module.buffers())
+    }
+    found: dict[str, FreeParameters] = {}
+
+    def add(name: str, candidates: Mapping[str, Tensor]) -> None:
+        free = {key: one for key, one in candidates.items() if id(one) not in known}
+        known.update(map(id, free.values()))
+        if free:
+            found[name] = FreeParameters(free)
+
+    add(FREE, dict(sorted(tensors.items())))
+    for name, one in sorted(objects.items()):
+        add(f"{name}.parameters", dict(_parameters_of(one)))
+    return found
+
+
+def _modules_of(one: Any) -> Iterator[nn.Module]:
+    """Yields an object if it is a module, otherwise the modules among its attributes, which its state should hold."""
+    held: Mapping[str, Any] = {} if isinstance(one, nn.Module) else getattr(one, "__dict__", {})
+    for part in (one, *held.values()):
+        if isinstance(part, nn.Module):
+            yield part
+
+
+def _parameters_of(optimizer: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yields the parameters of an optimizer by the indices of group and parameter."""
+    groups = getattr(optimizer, "param_groups", None)
+    for i, group in enumerate(groups if isinstance(groups, list) else ()):
+        for j, parameter in enumerate(group["params"]):
+            if not is_lazy(parameter):
+                yield f"{i}_{j}", parameter
+
+
+# For each trainer, the iteration of the latest step of each optimizer.
+_latest: WeakKeyDictionary[Any, dict[int, int]] = WeakKeyDictionary()
+
+
+@contextmanager
+def watched_steps(engine: Any, objects: Mapping[str, Any]) -> Iterator[None]:
+    """Inside the block, records the iterations in which the optimizers among ``objects`` step."""
+    latest = _latest[engine] = {}
+    with ExitStack() as stack:
+        for optimizer in _optimizers(objects).values():
+
+            def record(stepped: Optimizer, *_: Any) -> None:
+                latest[id(stepped)] = engine.state.iteration
+
+            stack.callback(optimizer.register_step_post_hook(record).remove)
+        yield
+
+
+def accumulated(engine: Any, objects: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Returns the gradients of optimizers that have not stepped in this iteration, by name.
+
+    After a step, gradients are no longer needed, and would only make the file larger. Supervised
+    steps save their gradients themselves.
+    """
+    latest = _latest.get(engine)
+    if latest is None or callable(getattr(engine.step_function, "parts", None)):
+        return {}
+    return {
+        f"{key}.{name}": parameter.grad
+        for key, optimizer in _optimizers(objects).items()
+        if latest.get(id(optimizer)) != engine.state.iteration
+        for name, parameter in _parameters_of(optimizer)
+        if parameter.grad is not None and parameter.grad.layout == torch.strided
+    }
+
+
+def accumulate(gradients: Mapping[str, Tensor], objects: Mapping[str, Any]) -> None:
+    """Sets the gradients returned by :func:`accumulated`.
+
+    Example:
+        >>> weight = torch.zeros(1, requires_grad=True)
+        >>> objects = {"optimizer": torch.optim.SGD([weight], lr=0.1)}
+        >>> accumulate({"optimizer.0_0": torch.ones(1)}, objects)
+        >>> weight.grad
+        tensor([1.])
+    """
+    for key, optimizer in _optimizers(objects).items():
+        for name, parameter in _parameters_of(optimizer):
+            given = gradients.get(f"{key}.{name}")
+            if given is not None and given.shape == parameter.shape:
+                parameter.grad = given.to(parameter, copy=True)
+
+
+def _optimizers(objects: Mapping[str, Any]) -> dict[str, Optimizer]:
+    return {name: one for name, one in sorted(objects.items()) if isinstance(one, Optimizer)}
 
 
 class Unsaved:

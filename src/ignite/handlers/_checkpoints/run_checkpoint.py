@@ -20,10 +20,9 @@ from ignite._core.rng import RandomState
 from ignite._core.trees import replaced
 from ignite.engine import Engine, Events, EventsList
 from ignite.engine.extension import Unfinished
-from ignite.engine.resume.accumulated import watched_steps
 from ignite.engine.resume.belongings import collect
 from ignite.engine.resume.resumption import rows_of, run_state_dict
-from ignite.engine.resume.unsaved import Unsaved
+from ignite.engine.resume.unsaved import Unsaved, watched_steps
 from ignite.exceptions import CheckpointError
 from ignite.handlers._checkpoints.object_states import check_round_trip
 from ignite.handlers._checkpoints.score import Score
@@ -31,7 +30,7 @@ from ignite.handlers._checkpoints.score import Score
 AnyEngine = Engine[Any, Any]
 T = TypeVar("T")
 
-_BOUNDARIES = (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED, Events.COMPLETED)
+_BOUNDARIES = (Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED, Events.COMPLETED)
 _LAST = float("-inf")
 _SKIP, _KEEP, _SAVE = range(3)
 
@@ -151,9 +150,8 @@ class RunCheckpoint:
                 f"writes to {trainer.run_saver.place}. Join several events with | instead"
             )
         trainer.add_event_handler(event, self, priority=_LAST)
-        trainer.add_event_handler(
-            Events.TERMINATE | Events.COMPLETED, self._save_the_end, priority=_LAST
-        )
+        for end in (Events.TERMINATE, Events.COMPLETED):
+            trainer.add_event_handler(end, self._save_the_end, priority=_LAST)
         trainer.add_run_context(self._frame)
         trainer.run_saver = self
 
