@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import select
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
-from ignite import storage
-from ignite.exceptions import CheckpointError
+from ignite import report, storage
 from ignite.learner import demo, environment
 
 __all__ = ["main"]
@@ -98,6 +98,10 @@ def _run(arguments: Sequence[str] | None, out: TextIO) -> int:
         return demo(given.output, given.epochs, out)
     if given.command == "env":
         return _env(out)
+    if given.command == "report":
+        return _report_runs(given, out)
+    if given.command == "diff":
+        return _diff(given.first, given.second, out)
     return _doctor(given.run_dir, given.repair, out)
 
 
@@ -130,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         "of this folder, one per line, for questions and bug reports. The run.json of each run has "
         "the same information.",
     )
+    _add_reports(commands)
     demo_command = commands.add_parser(
         "demo",
         help="train a small network on handwritten digits",
@@ -147,6 +152,72 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of the run (default: runs/demo)",
     )
     return parser
+
+
+def _add_reports(commands: Any) -> None:
+    """Adds the commands that read the folders of runs."""
+    page = commands.add_parser(
+        "report",
+        help="write a page about runs: curves, configurations, checkpoints",
+        description="Writes one HTML file about the given runs, which works without a network: "
+        "curves over steps, epochs and time, best values, configurations with their differences, "
+        "environment, checkpoints with their state, time by part, and failures. Needs "
+        '"reignition[report]".',
+    )
+    page.add_argument("runs", nargs="+", help="folders of runs, or folders that contain some")
+    page.add_argument(
+        "--output", "-o", default="report.html", help="file to write (default: report.html)"
+    )
+    page.add_argument(
+        "--live",
+        action="store_true",
+        help="serve the page to this machine, and follow the runs, instead of writing a file",
+    )
+    page.add_argument("--port", type=int, default=0, help="port for --live (default: a free one)")
+    diff = commands.add_parser(
+        "diff",
+        help="compare two runs",
+        description="Tells what differs between two runs: configuration, code, environment, data, "
+        "and the first step in which the losses part. The exit code is 0 if nothing differs, else 1.",
+    )
+    diff.add_argument("first", help="folder of a run")
+    diff.add_argument("second", help="folder of another run")
+
+
+def _report_runs(given: argparse.Namespace, out: TextIO) -> int:
+    folders, others = report.find_runs(given.runs)
+    for path in others:
+        out.write(f"{path} is no run\n")
+    if not folders:
+        return 1
+    runs = folders if others else given.runs
+    try:
+        if given.live:
+            server = report.LiveReport(runs, given.port)
+        else:
+            written = report.write_page(given.output, report.read_runs(folders))
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        out.write(f"{error}\n")
+        return 2
+    if not given.live:
+        out.write(f"{written} shows {len(folders)} run{'s' if len(folders) > 1 else ''}\n")
+        return 0
+    with server:
+        out.write(f"{server.url} follows the runs; Ctrl-C ends it\n")
+        out.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return 0
+
+
+def _diff(first: str, second: str, out: TextIO) -> int:
+    try:
+        comparison = report.compare(report.read_run(first), report.read_run(second))
+    except (ValueError, OSError) as error:
+        out.write(f"{error}\n")
+        return 2
+    out.write(f"{comparison}\n")
+    return 0 if comparison.is_same else 1
 
 
 def _env(out: TextIO) -> int:
@@ -197,7 +268,7 @@ def _hint(run_dir: str) -> str:
 def _report(place: storage.Place, repair: bool, out: TextIO) -> bool:
     """Writes a report of the checkpoints; returns whether all are intact."""
     checkpoints = storage.scan(place)
-    rows = [_examine(place, found) for found in checkpoints]
+    rows = [_row(found) for found in report.checkpoints_in(place)]
     out.write(_table(rows))
     whole = {row.file for row in rows if row.verdict == WHOLE}
     newest = next(
@@ -219,24 +290,15 @@ def _report(place: storage.Place, repair: bool, out: TextIO) -> bool:
     return all(row.is_sound for row in rows)
 
 
-def _examine(place: storage.Place, found: storage.Found) -> Row:
-    note = found.note
-    try:
-        with place.local(found.name) as path:
-            storage.verify(path)
-            size = f"{path.stat().st_size / 1e6:.1f} MB"
-        verdict = FOREIGN if note is None else WHOLE
-    except (CheckpointError, OSError) as error:
-        size, verdict = "?", f"DAMAGED: {error}"
+def _row(found: report.Checkpoint) -> Row:
+    verdict = {"verified": WHOLE, "foreign": FOREIGN}.get(found.state, f"DAMAGED: {found.problem}")
     return Row(
-        found.name,
+        found.file,
         "?" if found.step is None else str(found.step),
-        "?" if note is None or note.epoch is None else str(note.epoch),
-        "-"
-        if note is None or note.score is None
-        else f"{note.score_name or 'score'}={note.score:.6g}",
-        "?" if note is None else _age(time.time() - note.created),
-        size,
+        "?" if found.epoch is None else str(found.epoch),
+        "-" if found.score is None else f"{found.score_name or 'score'}={found.score:.6g}",
+        "?" if found.created is None else _age(time.time() - found.created),
+        "?" if found.state == "damaged" else f"{(found.size_bytes or 0) / 1e6:.1f} MB",
         verdict,
     )
 

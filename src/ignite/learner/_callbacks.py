@@ -25,10 +25,12 @@ from ignite.handlers import (
     JSONLLogger,
     LRScheduler,
     Preemption,
+    RunProfiler,
     TensorboardLogger,
     global_step_from_engine,
 )
 from ignite.learner._by_name import find
+from ignite.learner._journal import Journal, attached_to
 from ignite.learner._progress import shown
 from ignite.learner._runs import Provenance, Recorder, is_save_due, loss_of, scalars_in
 from ignite.metrics import MetricGroup
@@ -159,6 +161,8 @@ class Folder:
     provenance: Provenance
     is_paced: bool
     """Whether to skip saves that would take too large a fraction of the time."""
+    rates: Callable[[], Mapping[str, Any]]
+    """Returns the learning rates by name."""
     measured: Sequence[str] = ()
     """Names of the metrics of the training, which are logged after each epoch."""
 
@@ -200,7 +204,7 @@ def attached(
             _add(trainer, recorder, handlers)
             shown(trainer, evaluator, recorder, handlers.progress)
             if handlers.folder is not None:
-                _keep(trainer, evaluator, handlers.folder, stack)
+                _keep(trainer, evaluator, recorder, handlers.folder, stack)
         yield
 
 
@@ -225,11 +229,16 @@ def _add(trainer: Engine[Any, Any], recorder: Recorder, handlers: Handlers) -> N
 def _keep(
     trainer: Engine[Any, Any],
     evaluator: Engine[Any, Any] | None,
+    recorder: Recorder,
     folder: Folder,
     stack: contextlib.ExitStack,
 ) -> None:
     if idist.get_rank() == 0:
-        trainer.add_event_handler(Events.STARTED, folder.provenance.note, priority=_BEFORE_THE_USER)
+        on, journal = trainer.add_event_handler, Journal(folder.path, recorder)
+        stack.enter_context(journal.told(trainer))
+        on(Events.STARTED, folder.provenance.note, priority=_BEFORE_THE_USER)
+        on(Events.STARTED, journal.note_start, priority=_BEFORE_THE_USER)
+        on(Events.EPOCH_COMPLETED, journal.note_epoch, priority=_BEFORE_THE_USER)
         _log(trainer, evaluator, folder, stack)
     checkpoint = Checkpoint.of(
         trainer,
@@ -240,11 +249,7 @@ def _keep(
     )
     if folder.is_paced:
         checkpoint.pace = is_save_due
-    has_own = any(
-        isinstance(getattr(getattr(frame, "func", None), "__self__", None), Preemption)
-        for frame in trainer.run_contexts
-    )
-    if idist.get_world_size() == 1 and not has_own:
+    if idist.get_world_size() == 1 and attached_to(trainer, Preemption) is None:
         Preemption().attach(trainer)
 
 
@@ -257,6 +262,7 @@ def _log(
     loggers: list[Any] = [JSONLLogger(folder.path / "scalars.jsonl")]
     if importlib.util.find_spec("tensorboard") or importlib.util.find_spec("tensorboardX"):
         loggers.append(TensorboardLogger(str(folder.path / "tensorboard")))
+    profiler = attached_to(trainer, RunProfiler)
     for logger in loggers:
         stack.enter_context(logger)
         event = Events.ITERATION_COMPLETED(every=_LOG_EVERY)
@@ -264,7 +270,7 @@ def _log(
             trainer,
             event,
             tag="training",
-            output_transform=lambda output: {"loss": loss_of(output)},
+            output_transform=lambda output: {"loss": loss_of(output), **folder.rates()},
         )
         if folder.measured:
             logger.attach_output_handler(
@@ -274,6 +280,14 @@ def _log(
                 output_transform=lambda output: scalars_in(
                     {name: trainer.state.metrics[name] for name in folder.measured}
                 ),
+                global_step_transform=lambda engine, event: engine.state.iteration,
+            )
+        if profiler is not None:
+            logger.attach_output_handler(
+                trainer,
+                Events.EPOCH_COMPLETED,
+                tag="training",
+                output_transform=profiler.scalars,
                 global_step_transform=lambda engine, event: engine.state.iteration,
             )
         if evaluator is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -29,6 +30,8 @@ __all__ = [
     "freezing",
     "make_optimizer",
     "names_of",
+    "num_parameters",
+    "rates_of",
 ]
 
 Named = list[tuple[str, nn.Parameter]]
@@ -344,6 +347,33 @@ def adopt_parameters(
     return []
 
 
+def num_parameters(model: nn.Module) -> int:
+    """Returns the number of values in all parameters; those of lazy layers count when they have a shape."""
+    return sum(one.numel() for one in model.parameters() if not is_lazy(one))
+
+
+def rates_of(optimizer: Any) -> dict[str, Any]:
+    """Returns the learning rate as "lr", or one for each group that has another, by its number.
+
+    Example:
+        >>> layers = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+        >>> groups = [{"params": layer.parameters()} for layer in layers]
+        >>> optimizer = torch.optim.SGD(groups, lr=0.5)
+        >>> rates_of(optimizer)
+        {'lr': 0.5}
+        >>> optimizer.param_groups[1]["lr"] = 0.25
+        >>> rates_of(optimizer)
+        {'lr/0': 0.5, 'lr/1': 0.25}
+    """
+    groups = getattr(optimizer, "param_groups", ())
+    rates = [group["lr"] for group in groups if "lr" in group]
+    if any(isinstance(rate, Tensor) for rate in rates):  # changed in place; read without waiting
+        return {f"lr/{i}": torch.as_tensor(rate).clone() for i, rate in enumerate(rates)}
+    if len(set(rates)) <= 1:
+        return {"lr": rates[0]} if rates else {}
+    return {f"lr/{i}": rate for i, rate in enumerate(rates)}
+
+
 class Rates:
     """The final learning rates of a schedule, so that the next fit restarts from the initial ones.
 
@@ -407,6 +437,14 @@ class Settings:
     def rates(self) -> list[Any]:
         """The learning rate of each group."""
         return [asked.get("lr") for asked in self._asked]
+
+    @property
+    def options(self) -> Any:
+        """The other options: of all groups if they are the same, else a list of those of each group."""
+        others = [
+            {name: value for name, value in asked.items() if name != "lr"} for asked in self._asked
+        ]
+        return others[0] if all(one == others[0] for one in others) else others
 
     def state_dict(self) -> dict[str, Any]:
         """The options of each group."""

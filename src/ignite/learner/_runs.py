@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -306,9 +307,14 @@ def _git() -> dict[str, Any]:
     """Returns the commit of the working directory, and whether it has uncommitted changes."""
     try:
         commit = _ask_git("rev-parse", "HEAD")
-        return {"git_commit": commit, "git_is_dirty": bool(_ask_git("status", "--porcelain"))}
+        changed = _ask_git("status", "--porcelain")
+        found = {"git_commit": commit, "git_is_dirty": bool(changed)}
+        if changed:  # tells two runs apart that have the same commit and other changes
+            changed += _ask_git("diff", "HEAD")
+            found["git_changes"] = hashlib.sha256(changed.encode()).hexdigest()[:16]
     except (OSError, subprocess.SubprocessError):
         return {"git_commit": None, "git_is_dirty": None}
+    return found
 
 
 def _ask_git(*arguments: str) -> str:
@@ -323,11 +329,20 @@ def _ask_git(*arguments: str) -> str:
 
 
 def note_session(
-    folder: Path, config: Mapping[str, Any], learnt: str | None = None
+    folder: Path,
+    config: Mapping[str, Any],
+    learnt: str | None = None,
+    directions: Mapping[str, bool | None] | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Adds this call of ``fit`` to ``run.json``, with the facts learned from the data as JSON.
+    """Adds this call of ``fit`` to ``run.json``, and returns the whole content.
 
-    Returns the whole content.
+    Args:
+        folder: the folder of the run.
+        config: the configuration of the learner and of ``fit``.
+        learnt: the facts learned from the data, as JSON.
+        directions: for each metric, whether higher is better.
+        data: fingerprints of the data for training and validation.
 
     Raises:
         CheckpointError: the file exists, but is not the record of a run.
@@ -340,7 +355,8 @@ def note_session(
     record = {
         "format": FORMAT,
         "config": dict(config),
-        "sessions": [*sessions, {"started": started, **environment()}],
+        "directions": dict(directions or {}),
+        "sessions": [*sessions, {"started": started, **environment(), "data": dict(data or {})}],
     }
     if learnt is not None:
         record["learnt"] = json.loads(learnt)
@@ -414,20 +430,20 @@ class Provenance:
 
     Args:
         folder: the folder of the run.
-        config: see :func:`note_session`.
-        learnt: see :func:`note_session`.
+        config: see :func:`note_session`, as for the others.
+        **facts: further arguments of :func:`note_session`.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], learnt: str | None = None) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], **facts: Any) -> None:
         self.record: dict[str, Any] = {}
-        self._folder, self._config, self._learnt = folder, config, learnt
+        self._folder, self._config, self._facts = folder, config, facts
 
     def note(self) -> None:
         """Records the start of a session.
 
         Sessions that fail earlier or have nothing to do are not recorded.
         """
-        record = note_session(self._folder, self._config, self._learnt)
+        record = note_session(self._folder, self._config, **self._facts)
         self.record = json.loads(json.dumps(record, default=str))  # plain values
 
     def state_dict(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ignite import distributed as idist
 from ignite._core.files import check_writable
 from ignite._core.trees import items_restorer
 from ignite.engine import BackpropEvents, Engine, Events
@@ -27,12 +28,20 @@ from ignite.learner._callbacks import (
     factor_of,
     no_such_monitor,
 )
+from ignite.learner._data.fingerprint import fingerprint
 from ignite.learner._data.in_memory import normalized
 from ignite.learner._data.inspection import can_shuffle, is_one_pass
 from ignite.learner._data.schema import Facts, wanted_by
 from ignite.learner._data.sources import Loader
 from ignite.learner._data.splitting import split
-from ignite.learner._optimizers import Rates, Settings, adopt_parameters, check_optimizer
+from ignite.learner._optimizers import (
+    Rates,
+    Settings,
+    adopt_parameters,
+    check_optimizer,
+    num_parameters,
+    rates_of,
+)
 from ignite.learner._preparation import (
     Batching,
     LearnerState,
@@ -132,12 +141,21 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
             figures = rehearse(learner, held_loader or loader, learnt)
         learner._learn(learnt)
         learner._example = example_of(loader)
+        prints = _fingerprints(loader, held_loader) if options.run_dir is not None else {}
         loader.forget_first()
         if held_loader is not None:
             held_loader.forget_first()
         assert learnt.task is not None
         learner._engines.measure(learnt.task)
-        return _run(learner, loader, held_loader, options, figures)
+        return _run(learner, loader, held_loader, options, figures, prints)
+
+
+def _fingerprints(loader: Loader, held: Loader | None) -> dict[str, Any]:
+    """Returns fingerprints of the data for training and validation, for the record of the run."""
+    if idist.get_rank() != 0:
+        return {}
+    parts = {"training": loader, "validation": held}
+    return {name: fingerprint(one) for name, one in parts.items() if one is not None}
 
 
 def _facts_of_run(learner: LearnerState, options: Options) -> Facts:
@@ -197,6 +215,7 @@ def _run(
     held: Loader | None,
     options: Options,
     figures: set[str] | None,
+    prints: Mapping[str, Any],
 ) -> History:
     engines, recorder = learner._engines, learner._recorder
     trainer, evaluator = engines.trainer, None if held is None else engines.evaluator
@@ -217,10 +236,11 @@ def _run(
     handlers = _handlers(
         learner, held, options, monitor, settings, _scheduler(learner, loader, options, settings)
     )
-    handlers = replace(handlers, measured=group)
-    if group is not None and handlers.folder is not None:
-        folder = replace(handlers.folder, measured=[*group.metrics])
-        handlers = replace(handlers, folder=folder)
+    facts = {"directions": history.directions, "data": prints}
+    folder = _folder(learner, options, handlers, settings, monitor, facts)
+    if group is not None and folder is not None:
+        folder = replace(folder, measured=[*group.metrics])
+    handlers = replace(handlers, measured=group, folder=folder)
     recorder.begin(history, evaluator, () if group is None else [*group.metrics])
     if options.resume is None:
         trainer.state.max_epochs = trainer.state.max_iters = (
@@ -249,9 +269,14 @@ def _handlers(
     scheduler: LRScheduler | None,
 ) -> Handlers:
     engines, patience = learner._engines, options.early_stopping
-    handlers = Handlers(
+
+    def validate() -> None:  # a name for what describes and measures the run
+        assert held is not None
+        engines.evaluator.run(held.batches)
+
+    return Handlers(
         measured=None,
-        validate=None if held is None else lambda: engines.evaluator.run(held.batches),
+        validate=None if held is None else validate,
         scheduler=scheduler,
         schedule_event=Events.ITERATION_STARTED
         if learner.config["step"]
@@ -260,9 +285,6 @@ def _handlers(
         best=BestWeights(learner.model, engines.average, monitor) if options.restore_best else None,
         folder=None,
         progress=options.progress,
-    )
-    return replace(
-        handlers, folder=_folder(learner, options, handlers, settings, monitor, held is not None)
     )
 
 
@@ -336,9 +358,11 @@ def _folder(
     handlers: Handlers,
     settings: Settings,
     monitor: Monitor,
-    has_valid: bool,
+    facts: Mapping[str, Any],
 ) -> Folder | None:
     """Returns the folder of the run and the objects to save in it; None without ``run_dir``.
+
+    ``facts`` are further facts for the record of the run.
 
     Raises:
         ValueError: ``resume`` needs a folder, or the folder already holds another run.
@@ -357,9 +381,10 @@ def _folder(
         **learner.config, "lr": settings.rates[0] if len(set(settings.rates)) == 1 else settings.rates,
         "task": str(learner.task), "epochs": options.epochs, "batch_size": options.batching.batch_size,
         "schedule": options.schedule, "warmup": options.warmup, "early_stopping": options.early_stopping,
-        "monitor": monitor.name, "mode": monitor.mode,
+        "monitor": monitor.name, "mode": monitor.mode, "restore_best": options.restore_best,
+        "optimizer_options": settings.options, "num_parameters": num_parameters(learner.model),
     }  # fmt: skip
-    provenance = Provenance(path, config, learner._learnt.facts.to_text())
+    provenance = Provenance(path, config, learnt=learner._learnt.facts.to_text(), **facts)
     objects: dict[str, Any] = {"model": learner.model, "learnt": learner._learnt}
     objects |= {"recorder": learner._recorder, "provenance": provenance}
     if isinstance(learner.optimizer, torch.optim.Optimizer):
@@ -374,6 +399,7 @@ def _folder(
         "stopping": handlers.stopping,
         "best": handlers.best,
     }
+    has_valid = handlers.validate is not None
     if handlers.stopping or handlers.best or has_valid:
         objects["monitor"] = monitor
     event = Events.EPOCH_COMPLETED
@@ -381,4 +407,7 @@ def _folder(
         event |= Events.ITERATION_COMPLETED(every=options.save_every)  # type: ignore[assignment]
     found = {name: one for name, one in objects.items() if one is not None}
     is_paced = options.save_every is None
-    return Folder(path, found, event, monitor if has_valid else None, provenance, is_paced)
+    score = monitor if has_valid else None
+    return Folder(
+        path, found, event, score, provenance, is_paced, lambda: rates_of(learner.optimizer)
+    )

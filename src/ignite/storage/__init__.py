@@ -8,6 +8,7 @@ from ignite.storage.commit import Written, commit, sweep
 from ignite.storage.index import Index, build_index, read_index, write_index
 from ignite.storage.keys import check_whole, load_into, state_of, unwrap
 from ignite.storage.ledger import Decision, Item, Row, best, kept, place_in
+from ignite.storage.lines import append_line, read_lines
 from ignite.storage.lock import hold
 from ignite.storage.naming import check_name, is_temporary, temporary_name
 from ignite.storage.note import RUN_FAMILY, VERSION, Note, append_note, read_note
@@ -34,6 +35,7 @@ __all__ = [
     "Snapshot",
     "Writer",
     "Written",
+    "append_line",
     "append_note",
     "best",
     "build_index",
@@ -53,6 +55,7 @@ __all__ = [
     "place_in",
     "plain",
     "read_index",
+    "read_lines",
     "read_note",
     "restore",
     "save",

@@ -244,7 +244,7 @@ class _TimingsMeter(Meter):
         owner = getattr(entry.handler, "__self__", entry.handler)
         if getattr(owner, "_is_profiler", False):
             return handler
-        is_checkpoint = isinstance(owner, Checkpoint) or hasattr(owner, "saves_runs")
+        is_checkpoint = isinstance(owner, Checkpoint) or hasattr(type(owner), "saves_runs")
         kind = "checkpoints" if is_checkpoint else "handlers"
         part = self._run.child(_short_name(entry.handler), kind, getattr(event, "name", event))
         # Custom events may be fired with any arguments.
