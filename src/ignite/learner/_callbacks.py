@@ -327,7 +327,7 @@ class Monitor:
             raise ValueError(
                 f"monitor should be a single number, but {self.name!r} is a {type(value).__name__}"
             )
-        return float(self._sign * value)
+        return self._sign * float(value)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the name and the mode."""
