@@ -232,21 +232,9 @@ def test_checkpoints_of_an_offline_task_are_in_the_folder(make_logger, tmp_path)
 def run_online(function, port, folder, **variables):
     """Runs a function of this module in a process, with the client of a server."""
     code = f"import sys\nfrom integration import test_clearml as t\nt.{function}(sys.argv[1])"
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(folder)],
-        cwd=folder,
-        env={
-            **servers.environment(),
-            **clearml_server.variables(port),
-            "CLEARML_CACHE_DIR": str(folder / "cache"),
-            **variables,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result
+    cache = {"CLEARML_CACHE_DIR": str(folder / "cache")}
+    variables = {**clearml_server.variables(port), **cache, **variables}
+    return servers.run_python("-c", code, folder, cwd=folder, **variables)
 
 
 def test_an_offline_task_that_was_killed_and_resumed_has_each_step_once(tmp_path):

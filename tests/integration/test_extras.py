@@ -1,8 +1,6 @@
 """What the extras of trackers name suffices to log without a server."""
 
 import json
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -89,20 +87,16 @@ def test_an_extra_suffices_to_log_without_a_server(extra, tmp_path):
     requirements = [*project["dependencies"], *project["optional-dependencies"][extra]]
     name, arguments, check = CASES[extra]
     program = RUN.format(name=name, arguments=arguments, check=check)
-    result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(requirements), program],
+    result = servers.run_python(
+        "-c",
+        PROGRAM,
+        json.dumps(requirements),
+        program,
         cwd=tmp_path,
-        env={
-            **servers.environment(),
-            "TRACKIO_DIR": str(tmp_path / "trackio"),
-            "WANDB_SILENT": "true",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+        timeout_s=120,
+        TRACKIO_DIR=str(tmp_path / "trackio"),
+        WANDB_SILENT="true",
     )
-    assert result.returncode == 0, result.stderr
     assert "logged\n" in result.stdout
 
 

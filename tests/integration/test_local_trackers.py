@@ -1,8 +1,6 @@
 """What real clients find on the disk, also of a run that was killed and resumed."""
 
 import json
-import subprocess
-import sys
 import zipfile
 
 import pytest
@@ -35,10 +33,8 @@ print("\\n", json.dumps(found))
 
 def in_a_process(code, *arguments, **variables):
     """What the last line of a process says: clients have settings that they read at import."""
-    environment = {**servers.environment(), **variables}
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    output = subprocess.run(command, env=environment, capture_output=True, check=True)
-    lines = [line for line in output.stdout.splitlines() if line.strip().startswith(b"[")]
+    output = servers.run_python("-c", code, *arguments, **variables).stdout
+    lines = [line for line in output.splitlines() if line.strip().startswith("[")]
     return [tuple(one) for one in json.loads(lines[-1])]
 
 
@@ -104,17 +100,9 @@ def test_a_run_that_failed_was_killed_and_resumed_has_each_step_once(name, is_na
 
 def in_module(function, name, folder, *arguments):
     """The state of the tracker at the end of a process, and what the process wrote to stderr."""
-    command = [sys.executable, "-m", "support.tracked_things", function, name, str(folder)]
-    environment = {**servers.environment(), "TRACKIO_DIR": str(folder / "trackio")}
-    result = subprocess.run(
-        [*command, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    program = ("-m", "support.tracked_things", function, name, folder)
+    trackio = str(folder / "trackio")
+    result = servers.run_python(*program, *arguments, cwd=folder, TRACKIO_DIR=trackio)
     lines = [line for line in result.stdout.splitlines() if line.strip().startswith("{")]
     return json.loads(lines[-1]), result.stderr
 

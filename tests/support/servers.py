@@ -59,6 +59,21 @@ def environment():
     }
 
 
+def run_python(*arguments, cwd=None, timeout_s=None, **variables):
+    """Runs Python in a new process, with these environment variables; fails if it exits with an error."""
+    result = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**environment(), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s,
+    )
+    assert result.returncode == 0, result.stderr
+    return result
+
+
 def wait_for(url, process, log, deadline_s):
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:

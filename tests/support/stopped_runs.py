@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -93,17 +92,14 @@ def main(name, folder, stops, is_named):
 
 def state_of(name, folder, stops, is_named):
     """Runs :func:`main` in a process; returns the state of the tracker at the end."""
-    result = subprocess.run(
-        [sys.executable, "-m", "support.stopped_runs", name, str(folder), json.dumps(stops)]
-        + ["named"] * is_named,
+    program = ("-m", "support.stopped_runs", name, folder, json.dumps(stops))
+    servers.run_python(
+        *program,
+        *["named"] * is_named,
         cwd=folder,
-        env={**servers.environment(), "TRACKIO_DIR": str(folder / "trackio")},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
+        timeout_s=200,
+        TRACKIO_DIR=str(folder / "trackio"),
     )
-    assert result.returncode == 0, result.stderr
     return json.loads((folder / "state.json").read_text())
 
 

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -28,16 +27,9 @@ NUM_ITERATIONS = 20
 
 def result_of(check, name, folder, timeout_s=100, **variables):
     """Runs a check in a new process; also returns the values in the files that it leaves."""
-    result = subprocess.run(
-        [sys.executable, "-m", "support.tracked_checks", check, name, str(folder)],
-        cwd=folder,
-        env={**servers.environment(), "WANDB_SILENT": "true", **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=timeout_s,
-    )
-    assert result.returncode == 0, result.stderr
+    program = ("-m", "support.tracked_checks", check, name, folder)
+    variables = {"WANDB_SILENT": "true", **variables}
+    servers.run_python(*program, cwd=folder, timeout_s=timeout_s, **variables)
     found = json.loads((folder / "result.json").read_text())
     return found, tracker_files.READERS[name](folder, found["state"])
 

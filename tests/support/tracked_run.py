@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -117,21 +116,17 @@ def run(name, folder, run_id, killed_at=None):
 
 def run_twice(name, folder, *run_id, **variables):
     """Runs this program: a process that is killed, and one that resumes its run."""
-    result = subprocess.run(
-        [sys.executable, "-m", "support.tracked_run", name, str(folder), *run_id],
+    silent = {"CLEARML_CACHE_DIR": str(folder / "cache"), "WANDB_SILENT": "true"}
+    servers.run_python(
+        "-m",
+        "support.tracked_run",
+        name,
+        folder,
+        *run_id,
         cwd=folder,
-        env={
-            **servers.environment(),
-            "CLEARML_CACHE_DIR": str(folder / "cache"),
-            "WANDB_SILENT": "true",
-            **variables,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
+        timeout_s=200,
+        **{**silent, **variables},
     )
-    assert result.returncode == 0, result.stderr
     return json.loads((folder / "state.json").read_text())
 
 

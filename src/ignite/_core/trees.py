@@ -201,7 +201,7 @@ def items_restorer(items: dict[Any, Any]) -> Callable[[], None]:
 
 
 @contextmanager
-def replaced(obj: Any, **values: Any) -> Iterator[None]:
+def replaced(obj: Any, /, **values: Any) -> Iterator[None]:
     """Sets attributes of an object, and restores them when the context exits.
 
     Args:

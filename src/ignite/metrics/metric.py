@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ignite import distributed
+from ignite._core.trees import replaced
 from ignite.base import Serializable
 from ignite.engine import Engine, Events, EventsList
 from ignite.exceptions import NotComputableError
@@ -183,14 +184,8 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
     @contextmanager
     def _with_attributes(self, values: Mapping[str, Any]) -> Iterator[None]:
         """Context in which attributes have these values, which are reduced over all processes."""
-        local = {name: getattr(self, name) for name in values}
-        try:
-            for name, value in values.items():
-                setattr(self, name, value)
+        with replaced(self, **values):
             yield
-        finally:
-            for name, value in local.items():
-                setattr(self, name, value)
 
     @abstractmethod
     def reset(self) -> None:
