@@ -270,7 +270,7 @@ def test_tensors_that_do_not_lie_in_their_storage_are_refused(name):
         function, arguments = bad[: bad.index(b"(")], bad[bad.index(b"(") : -1]
         subclass = function + b"ctorch\nTensor\n" + arguments + b"}"
         for body in (bad, called("torch._tensor", "_rebuild_from_type_v2", subclass)):
-            with pytest.raises(CheckpointError, match="does not lie in its storage|allocate more"):
+            with pytest.raises(CheckpointError, match="is not inside of its storage|allocate more"):
                 check_calls(pickled(body), MB)
 
 
@@ -283,7 +283,7 @@ def test_tensors_of_another_dtype_than_their_storage_are_checked_by_their_own():
         if is_in:
             check_calls(pickled(body), MB)
         else:
-            with pytest.raises(CheckpointError, match="does not lie in its storage of 16 bytes"):
+            with pytest.raises(CheckpointError, match="is not inside of its storage of 16 bytes"):
                 check_calls(pickled(body), MB)
     for more in (b"", b"N", b"ctorch\nTensor\n", b"ctorch\nnothing\n"):
         with pytest.raises(CheckpointError, match="has no dtype"):
@@ -310,7 +310,7 @@ def test_other_arguments_of_tensors_are_refused(body):
 
 def test_a_state_that_moves_a_tensor_out_of_its_storage_is_refused():
     state = b"(" + STORAGE + number(0) + numbers(5) + numbers(1) + b"tb"
-    with pytest.raises(CheckpointError, match="does not lie in its storage"):
+    with pytest.raises(CheckpointError, match="is not inside of its storage"):
         check_calls(pickled(tensor() + state), MB)
     check_calls(pickled(tensor() + state.replace(numbers(5), numbers(4))), MB)
 
@@ -331,8 +331,8 @@ def test_storages_of_old_files_are_together_at_most_as_large_as_the_file():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (number(77) + b"\x85", number(78) + b"\x85", "does not lie in its storage of 308 bytes"),
-        (number(77) + b"N", number(76) + b"N", "does not lie in its storage of 304 bytes"),
+        (number(77) + b"\x85", number(78) + b"\x85", "is not inside of its storage of 308 bytes"),
+        (number(77) + b"N", number(76) + b"N", "is not inside of its storage of 304 bytes"),
         (number(77) + b"N", number(77) + b"(K\1K\1K\1t", "is not one that torch writes"),
     ],
 )

@@ -94,7 +94,7 @@ def test_a_value_with_a_call_is_refused_and_nothing_is_called(saved, tmp_path):
     [
         (malice.zipped(malice.pickled(malice.tensor(malice.storage(3), size=(3,)))), "should have 12 bytes"),
         (malice.zipped(malice.pickled(malice.tensor(malice.storage(3 << 30)))), "should have 12884901888 bytes"),
-        (malice.zipped(malice.pickled(malice.tensor(malice.storage(), offset=2, size=(3,)))), "does not lie in its"),
+        (malice.zipped(malice.pickled(malice.tensor(malice.storage(), offset=2, size=(3,)))), "is not inside of its"),
         (malice.zipped(malice.pickled(malice.called("builtins.bytearray", malice.number(10**10)))), "more memory"),
         (b"no archive", "does not start like a zip file"),
         (b"", "it is empty"),

@@ -1,4 +1,4 @@
-"""What a loss averages, as autograd has recorded it."""
+"""Finds the number of elements that a loss averages, from its autograd graph."""
 
 from typing import Any, NamedTuple
 
@@ -21,17 +21,17 @@ _KEEPS_MEANS = (
     "Alias",
     "Clone",
 )
-"""Operations of autograd after which a mean is still one of as many elements, if one input is tracked."""
+"""Autograd operations that do not change the number of averaged elements, if one input is tracked."""
 _SCALES = ("Mul", "Div")
 _MEAN, _SUM = 1, 2
-"""Reductions as autograd numbers them."""
+"""Reductions by their number in autograd."""
 
 
 class Averaged(NamedTuple):
-    """How a loss is reduced."""
+    """The reduction of a loss."""
 
     num_elements: Any
-    """Of how many elements it is the mean, for a weighted mean the sum of their weights; 1 for a sum."""
+    """Number of averaged elements; the sum of weights for a weighted mean, and 1 for a sum."""
     is_sum: bool = False
 
 
@@ -53,10 +53,10 @@ def num_averaged(loss: Tensor) -> Any:
 
 
 def averaged(loss: Tensor) -> Averaged | None:
-    """Returns what a loss is the mean or the sum of, from its autograd graph; None if that is not known.
+    """Returns the reduction of a loss, from its autograd graph; None if unknown.
 
-    A sum that is multiplied or divided is not known: the factor may depend on the number of
-    elements.
+    The reduction of a sum that is multiplied or divided is unknown, because the factor may depend
+    on the number of elements.
 
     Example:
         >>> import torch
@@ -86,7 +86,7 @@ def averaged(loss: Tensor) -> Averaged | None:
 
 
 def _of_torch(node: Any) -> Averaged | None:
-    """Of a loss of torch with ``reduction="mean"``."""
+    """Returns the reduction of a loss of torch with ``reduction="mean"``."""
     weight = saved_for_backward(node, "total_weight")
     if weight is None:
         given = saved_for_backward(node, "self")

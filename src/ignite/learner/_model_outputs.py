@@ -1,4 +1,4 @@
-"""From the output of a model to what a loss of PyTorch takes: a tensor, with the classes in dimension 1."""
+"""Converts the output of a model to the input of a PyTorch loss: a tensor with the classes in dimension 1."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class NextToken(nn.CrossEntropyLoss):
 
 
 def call_for(loss: Any) -> Callable[[Any, Any], Any]:
-    """Returns ``call(model, x)``, which computes what ``loss`` is given.
+    """Returns ``call(model, x)``, which computes the input of ``loss``.
 
-    For losses of PyTorch, these are the logits of models that return an object with ``logits``, as
-    those of transformers do. For custom losses, it is what the model returns.
+    For losses of PyTorch, it is the attribute ``logits`` if the model returns an object that has
+    it, such as models of transformers. For custom losses, it is the output of the model.
 
     Args:
         loss: the loss as a module or function.
@@ -61,9 +61,9 @@ def class_scores(output: Any, are_tokens: bool = False) -> Any:
     """Returns the logits of an output with the classes in dimension 1.
 
     Args:
-        output: what a model returns. In the attribute ``logits``, the classes of each token are the
-            last of three dimensions, (N, T, C); a plain tensor is returned unchanged.
-        are_tokens: whether they are the last dimension of plain tensors, too.
+        output: the output of a model. In the attribute ``logits``, the classes of each token are
+            the last of three dimensions, (N, T, C); a plain tensor is returned unchanged.
+        are_tokens: whether classes are the last dimension of plain tensors, too.
 
     Example:
         >>> from types import SimpleNamespace
@@ -78,7 +78,7 @@ def class_scores(output: Any, are_tokens: bool = False) -> Any:
 
 
 def next_tokens(y: Any) -> Tensor:
-    """Returns the tokens that follow each position but the last, shape (N, T - 1).
+    """Returns the next token of each position except the last one, shape (N, T - 1).
 
     Raises:
         ValueError: ``y`` has another shape than (N, T).

@@ -31,7 +31,7 @@ _NUM_BITS = {
     "QInt32Storage": 32, "QInt8Storage": 8, "QUInt2x4Storage": 2, "QUInt4x2Storage": 4,
     "QUInt8Storage": 8, "ShortStorage": 16, "UntypedStorage": 8,
 }  # fmt: skip
-"""Size of an element by the storage class that stands for its dtype."""
+"""Size of an element, by the storage class that represents its dtype."""
 
 
 class _Global(NamedTuple):
@@ -99,10 +99,10 @@ def _tensor_pattern() -> re.Pattern[bytes]:
 
 
 _TENSOR = _tensor_pattern()
-_STORAGE_TUPLE = _Tuple((None, None, None), 1)  # torch uses it once, so no check needs its items
+_STORAGE_TUPLE = _Tuple((None, None, None), 1)  # torch uses it only once, so items are not checked
 _TENSOR_ARGUMENTS = _Tuple((None, None, None), 2)
-# Plain values that a mark and the end of a list or dictionary enclose, at most those of a thousand
-# items. Possessive, so that no state is kept to try fewer.
+# Plain values between a mark and the end of a list or dictionary, of at most a thousand items.
+# Possessive quantifiers avoid backtracking.
 _PLAIN_ITEMS = re.compile(rb"(?:G.{8}|[Kh].|M..|[Jj].{4}|[N\x88\x89]){1,2000}+[eu]", re.DOTALL)
 
 
@@ -219,7 +219,7 @@ class _Interpreter:
         return None if get is None else self._memo[int.from_bytes(get[1:], "little")]
 
     def _mark(self) -> None:
-        # Numbers in lists and dictionaries, of which histories of runs have many, have no effect.
+        # Skips numbers in lists and dictionaries, of which histories of runs have many.
         if items := _PLAIN_ITEMS.match(self._data, self._at):
             self._at = items.end()
             return
@@ -312,7 +312,7 @@ class _Interpreter:
 
 
 def _check_tensor(arguments: tuple[Any, ...], has_own_dtype: bool = False) -> None:
-    """Checks the arguments of a function of torch that makes a tensor from a storage."""
+    """Checks the arguments of a function of torch that creates a tensor from a storage."""
     match arguments:
         case (_Storage() as storage, int(offset), _Tuple() as sizes, _Tuple() as strides, *others):
             if has_own_dtype:
@@ -327,7 +327,7 @@ def _check_tensor(arguments: tuple[Any, ...], has_own_dtype: bool = False) -> No
 
 
 def _check_extent(storage: _Storage, offset: int, sizes: _Tuple, strides: _Tuple) -> None:
-    """Refuses a tensor that does not lie in its storage."""
+    """Refuses a tensor that is not inside of its storage."""
     values = (offset, *sizes.items, *strides.items)
     is_valid = len(sizes.items) == len(strides.items) and all(
         isinstance(value, int) and value >= 0 for value in values
@@ -339,13 +339,13 @@ def _check_extent(storage: _Storage, offset: int, sizes: _Tuple, strides: _Tuple
     if not is_valid:
         raise CheckpointError(
             f"a tensor of size {sizes.items!r:.80}, stride {strides.items!r:.80} and offset {offset!r:.80} "
-            f"does not lie in its storage of {storage.num_bytes} bytes"
+            f"is not inside of its storage of {storage.num_bytes} bytes"
         )
 
 
 @functools.lru_cache(maxsize=4096)
 def _integers(opcodes: bytes) -> _Tuple:
-    """Returns the integers of a few opcodes, of which the last may make a tuple of them."""
+    """Returns the integers of a few opcodes, the last of which may combine them to a tuple."""
     values, at = [], 0
     while at < len(opcodes):
         num_bytes = _NUM_BYTES_OF_INTEGER.get(opcodes[at], 0)

@@ -1,4 +1,4 @@
-"""A training step that computes a batch in smaller parts if memory runs out, with the same gradients."""
+"""A training step that splits a batch into smaller parts if memory runs out, with the same gradients."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ __all__ = ["SplitStep"]
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _TALKING_IN_FORWARD = ("SyncBatchNorm", "FSDPModule", "FullyShardedDataParallel")
-"""Modules whose forward passes wait for other processes."""
+"""Modules whose forward pass synchronizes with other processes."""
 
 
 class _Parts(NamedTuple):
-    """What the parts of one batch have given."""
+    """The results of the parts of one batch."""
 
     outputs: list[Any]
     losses: list[Tensor]
@@ -56,24 +56,25 @@ class _Parts(NamedTuple):
     is_counted: bool
     """Whether the loss is a :class:`CountedLoss`."""
     unit: Any
-    """The number of elements by which the gradients are divided so far."""
+    """The number of elements by which the gradients have been divided so far."""
 
 
 @dataclass(eq=False, repr=False)
 class SplitStep(TrainingStep):
     """One optimizer step per batch, computed in as few parts as fit into memory.
 
-    When memory runs out in the forward or the backward pass, gradients, buffers and random states
-    are put back as they were before the batch, and the batch is repeated in parts of half the size.
-    The size that fits is kept for later batches and saved with the run.
+    If memory runs out in the forward or backward pass, gradients, buffers and random states are
+    restored to their values before the batch, and the batch is repeated in parts of half the size.
+    The size that fits is used for later batches and saved with the run.
 
-    The parts are weighted by the elements that their losses average, see :meth:`_counted`. With
-    DistributedDataParallel, processes may split their batches differently: gradients and buffers are
-    exchanged outside of the passes, as often in each process.
+    The parts are weighted by the number of elements that their losses average, see
+    :meth:`_counted`. With DistributedDataParallel, processes may split their batches differently,
+    because gradients and buffers are synchronized outside of the passes, equally often in each
+    process.
     """
 
     part_size: int | None = field(default=None, init=False)
-    """Largest number of samples that fits into memory, as far as that is known; None: any number."""
+    """Largest number of samples that is known to fit into memory; None before memory has run out."""
     num_counted: Any = field(default=0, init=False)
     """Number of elements that the loss of the latest batch averages."""
     is_sum: bool = field(default=False, init=False)
@@ -125,7 +126,7 @@ class SplitStep(TrainingStep):
         self._step(engine)
         if engine._skip_requested:
             return None
-        # The default only reads the loss: predictions of the parts need not be put together.
+        # The default only reads the loss, so the predictions of the parts need not be joined.
         y_pred = None if self.output_transform is _loss_item else _joined(parts.outputs)
         return self.output_transform(x, y, y_pred, loss)
 
@@ -133,7 +134,7 @@ class SplitStep(TrainingStep):
         return {**super().parts(), "window": self}
 
     def state_dict(self) -> dict[str, Any]:
-        """The size of the parts."""
+        """Returns the size of the parts."""
         return {"num_accumulated": 0, "gradients": [], "part_size": self.part_size}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -164,13 +165,13 @@ class SplitStep(TrainingStep):
                     raise
             else:
                 break
-            _free_memory()  # here, where the frames of the exception are gone
+            _free_memory()  # here, because the frames of the exception no longer exist
             size = (max(sizes) + 1) // 2
         if size < min(self.part_size or num_rows, num_rows):
             self.part_size = size
             engine.logger.warning(
-                "Memory ran out in a batch of %s samples: batches are computed in parts of at most "
-                "%s samples from now on, with the gradients of whole batches",
+                "Memory ran out in a batch of %s samples. From now on, batches are computed in parts of "
+                "at most %s samples, with the gradients of whole batches",
                 num_rows, size,
             )  # fmt: skip
         if not self._has_guessed and len(sizes) > 1 and None in found.counts:
@@ -196,7 +197,7 @@ class SplitStep(TrainingStep):
         with NO_CONTEXT if ddp is None else ddp.no_sync():
             for size in sizes:
                 if ddp is not None:
-                    # An attempt that fails in the forward pass leaves it True.
+                    # It stays True if an attempt fails in the forward pass.
                     ddp.require_forward_param_sync = False
                 own_x, own_y = (
                     (x, y)
@@ -225,7 +226,7 @@ class SplitStep(TrainingStep):
         return _Parts(outputs, losses, counts, is_sum, is_counted, unit)
 
     def _counted_loss(self, given: Any, y: Any) -> tuple[Tensor, Averaged | None]:
-        """Returns a loss, and what it is the mean or the sum of; None if that is not known.
+        """Returns a loss, and the elements that it is the mean or the sum of; None if unknown.
 
         Taken from a :class:`CountedLoss`; for cross-entropy of torch, from the classes that are not
         ignored; else from autograd.
@@ -252,7 +253,7 @@ class SplitStep(TrainingStep):
         return _zero_if_empty(given, count), found._replace(num_elements=count)
 
     def _loss_of(self, parts: _Parts) -> Tensor:
-        """The loss of the whole batch."""
+        """Returns the loss of the whole batch."""
         self.is_sum = parts.is_sum
         self.num_counted = sum(parts.counts[1:], parts.counts[0])
         if len(parts.losses) == 1:
@@ -265,10 +266,10 @@ class SplitStep(TrainingStep):
         return torch.stack(shares).sum()
 
     def _make_final(self, parts: _Parts, ddp: DistributedDataParallel | None) -> None:
-        """Makes the gradients those of the whole batch, on all processes.
+        """Converts the gradients to those of the whole batch, on all processes.
 
-        Of a :class:`CountedLoss`, that is the mean over the elements of all processes; of other
-        losses the mean of the processes, as without parts.
+        For a :class:`CountedLoss`, this is the mean over the elements of all processes; for other
+        losses, it is the mean over processes, as without parts.
         """
         is_split = len(parts.losses) > 1
         own = 1 if parts.is_sum else _or_one(self.num_counted)
@@ -285,7 +286,7 @@ class SplitStep(TrainingStep):
             _average_gradients(ddp)
 
     def _restorer(self) -> Callable[[], None]:
-        """Returns a function that puts back what an attempt changes."""
+        """Returns a function that undoes the changes of an attempt."""
         random = capture_random_state()
         buffers = [
             (module, name, buffer, buffer.detach().clone())
@@ -329,7 +330,7 @@ def _check_is_quiet(model: Any) -> None:
 
 
 def _synchronize_buffers(ddp: DistributedDataParallel) -> None:
-    """Does once per batch what DDP does before each forward pass, of which there are any number."""
+    """Synchronizes buffers once per batch, as DDP does before each forward pass."""
     if not ddp.broadcast_buffers:
         return
     by_dtype: dict[torch.dtype, list[Tensor]] = {}
@@ -354,7 +355,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _free_memory() -> None:
-    """Gives memory of the failed attempt back, also what is cached in pieces that are too small."""
+    """Frees the memory of the failed attempt, including cached blocks that are too small."""
     empty_cache = getattr(torch.accelerator, "empty_cache", None)  # torch 2.9 and newer
     if empty_cache is not None and torch.accelerator.is_available():
         gc.collect()
@@ -362,7 +363,7 @@ def _free_memory() -> None:
 
 
 def _leaves_of(tree: Any) -> list[Any]:
-    """The leaves in the order of ``tree_map``; a packed sequence is one."""
+    """Returns the leaves in the order of ``tree_map``; a packed sequence is one leaf."""
     if isinstance(tree, str | bytes | PackedSequence):
         return [tree]
     if isinstance(tree, Mapping | Sequence):
@@ -384,7 +385,7 @@ def _num_rows(x: Any, y: Any) -> int:
 
 
 def _sizes(num_rows: int, size: int) -> list[int]:
-    """Returns the sizes of as few parts as possible, which differ by at most 1.
+    """Returns the sizes of the smallest possible number of parts; sizes differ by at most 1.
 
     Example:
         >>> _sizes(10, 4)
@@ -398,7 +399,7 @@ def _sizes(num_rows: int, size: int) -> list[int]:
 
 
 def _rows_of(tree: Any, start: int, size: int, num_rows: int) -> Any:
-    """Returns some rows of each tensor that has ``num_rows``; everything else belongs to all parts."""
+    """Returns a slice of each tensor that has ``num_rows`` rows; all other values are the same in all parts."""
 
     def rows(leaf: Any, key: Any) -> Any:
         if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == num_rows:
@@ -415,7 +416,7 @@ def _detached(tree: Any) -> Any:
 
 
 def _joined(outputs: Sequence[Any]) -> Any:
-    """Puts outputs of parts together: tensors are concatenated, numbers averaged."""
+    """Joins the outputs of parts: concatenates tensors, and averages numbers."""
     if len(outputs) == 1:
         return outputs[0]
     columns = iter(zip(*map(_leaves_of, outputs), strict=True))
@@ -429,7 +430,7 @@ def _joined_leaf(leaves: Sequence[Any]) -> Any:
 
 
 def _zero_if_empty(loss: Tensor, count: Any) -> Tensor:
-    """Returns 0 with zero gradients instead of NaN, the mean over nothing."""
+    """Returns 0 with zero gradients instead of NaN, the mean over no elements."""
     if isinstance(count, Tensor):
         return torch.where(count == 0, torch.zeros_like(loss), loss)
     return loss if count else torch.zeros_like(loss)
