@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     except BrokenPipeError:
         if _has_reader(sys.stdout):
             raise  # of another pipe or connection
-        # What is still buffered has to go somewhere.
+        # Buffered output would raise again at exit, so it is discarded.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_READER
 

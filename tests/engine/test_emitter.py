@@ -252,7 +252,7 @@ def test_two_enums_with_a_name_in_common_are_warned_about():
         STARTED = "my_started"
 
     with pytest.warns(
-        UserWarning, match=r"Other.STARTED should have a name of its own.*Events.STARTED"
+        UserWarning, match=r"Other.STARTED should have a unique name.*Events.STARTED"
     ):
         make_engine().register_events(Other.STARTED)
 

@@ -463,7 +463,7 @@ class TestTrainers:
         before = engine.state_dict()
         with pytest.raises(
             ValueError,
-            match="given a generator that has ended with the exception. Give run.. a new one",
+            match="given a generator that has ended with the exception. Pass a new one to run",
         ):
             engine.run(data)
         assert engine.state_dict() == before

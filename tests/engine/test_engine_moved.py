@@ -354,7 +354,7 @@ def test_an_epoch_that_is_ended_at_once_again_and_again_is_an_error():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"max_epochs": None}, "max_epochs or max_iters should be set as long as the run goes on"),
+        ({"max_epochs": None}, "max_epochs or max_iters should be set during a run"),
         ({"epoch_length": 0}, "epoch_length should be at least 1, but it has been set to 0"),
         ({"epoch_length": -3}, "epoch_length should be at least 1, but it has been set to -3"),
     ],

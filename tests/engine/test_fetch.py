@@ -31,7 +31,7 @@ def test_the_first_end_of_data_of_unknown_length_sets_the_length():
     state = State(iteration=7, max_iters=20)
     assert ends_epoch(state, Cursor(iteration=7))
     assert (state.epoch_length, state.max_epochs) == (7, 3)
-    with pytest.raises(ValueError, match="data should give at least one batch"):
+    with pytest.raises(ValueError, match="data should have at least one batch"):
         ends_epoch(State(), Cursor())
 
 

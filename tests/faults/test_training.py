@@ -296,7 +296,7 @@ def empty_data(count, folder):
         for event in (Events.EPOCH_COMPLETED, Events.COMPLETED, Events.ITERATION_STARTED):
             engine.add_event_handler(event, lambda engine: called.append(engine.last_event_name))
         with pytest.raises(
-            ValueError, match=r"Please provide non-empty data|should give at least one batch"
+            ValueError, match=r"Please provide non-empty data|should have at least one batch"
         ):
             engine.run(make_data(), **limit)
         assert called == []

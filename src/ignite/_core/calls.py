@@ -30,8 +30,8 @@ R = TypeVar("R")
 def signature_of(func: Callable[..., Any]) -> inspect.Signature:
     """Returns ``inspect.signature(func)``, whether or not its annotations can be evaluated.
 
-    Python 3.14 evaluates annotations when they are asked for. Those of a function may name what is
-    imported for type checkers only.
+    Python 3.14 evaluates annotations lazily, and they may use names that are imported only for type
+    checkers.
 
     Raises:
         ValueError: the signature is unknown, as for some built-in functions.

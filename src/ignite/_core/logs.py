@@ -74,7 +74,7 @@ def visible_logger(name: str, distributed_rank: int = 0) -> logging.Logger:
 def tell(logger: logging.Logger, rank: int, message: str, *args: Any) -> None:
     """Logs a line of level INFO; without a logging setup, writes it to standard error on rank 0.
 
-    The logger and its levels stay as they are: a setup that the program makes later is followed.
+    The logger and its levels are not changed, so that a later logging setup of the program applies.
     """
     if not isinstance(logger, logging.Logger) or logger.hasHandlers():
         logger.info(message, *args, stacklevel=2)

@@ -145,8 +145,8 @@ def warn_program(message: str, category: type[Warning] = DeprecationWarning) -> 
     """Issues a warning for the line of the program, outside of this library.
 
     Returns:
-        Whether it was issued. ``from package import name`` asks for the name twice, and the first
-        request is not reported.
+        Whether it was issued. ``from package import name`` looks up the name twice, and the first
+        lookup is not reported.
     """
     frame: FrameType | None = inspect.currentframe()
     level = 1

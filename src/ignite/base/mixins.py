@@ -14,9 +14,9 @@ class Serializable:
     Subclasses name their keys in two class attributes, implement ``state_dict``, and extend
     ``load_state_dict``.
 
-    ``_state_dict_all_req_keys`` holds the keys that have to be there.
-    ``_state_dict_one_of_opt_keys`` holds groups of keys, and of each group exactly one has to be
-    there; a flat tuple of names is one group. Both replace those of the parent class.
+    ``_state_dict_all_req_keys`` contains the required keys. ``_state_dict_one_of_opt_keys`` contains
+    groups of keys, of which exactly one per group is required; a flat tuple of names is one group.
+    Both replace those of the parent class.
 
     Example:
         >>> class Counter(Serializable):

@@ -1,8 +1,7 @@
-"""Protocols of objects that engines, handlers and metrics work with, whatever their class.
+"""Protocols of objects that engines, handlers and metrics work with, regardless of their class.
 
-Objects of users take part in the same way as those of the library. An engine looks the methods up
-on the class, never on the instance: metrics have any attribute, because attributes of theirs are
-those of their result.
+User-defined objects are treated like those of the library. An engine looks up the methods on the
+class, never on the instance, because an instance of a metric has any attribute of its result.
 """
 
 from collections.abc import Callable, Mapping

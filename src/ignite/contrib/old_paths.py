@@ -1,12 +1,12 @@
-"""Where programs for Ignite 0.1 to 0.5 look for names: tables, and an import finder.
+"""Import paths of Ignite 0.1 to 0.5: tables of names, and an import finder.
 
 A module at an old path has the same objects as the new one. It issues one DeprecationWarning: a
 package at the first access to an attribute, any other module when it is imported.
 
-Modules of Ignite also have the names that they import, and programs import these from there, such
-as ``from ignite.engine import convert_tensor``. A module here finds them in ``PASSED_ON`` when they
-are asked for, without a warning. Names that there are no longer are in ``OLD_NAMES``, and each
-issues a warning that says what to import instead.
+Programs also import names from modules of Ignite that only import them, for example ``from
+ignite.engine import convert_tensor``. A module here looks them up in ``PASSED_ON`` on access,
+without a warning. Names that no longer exist are in ``OLD_NAMES``, and each issues a warning that
+says what to import instead.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class PassedOnFinder(MetaPathFinder):
 
 
 class _PassingLoader(Loader):
-    """Loads a module, and adds names that are looked up when they are asked for."""
+    """Loads a module, and adds names that are looked up on access."""
 
     def __init__(self, loader: Loader, names: Mapping[str, str], old: Mapping[str, str]) -> None:
         self._loader = loader

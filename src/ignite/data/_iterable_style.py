@@ -1,4 +1,4 @@
-"""Iterable-style data: iterable datasets, loaders with a position of their own, other iterables."""
+"""Iterable-style data: iterable datasets, stateful loaders, other iterables."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class StreamSource(_IterableStyle):
 
 
 class StatefulSource(_IterableStyle):
-    """Data with a position of its own, such as torchdata's ``StatefulDataLoader``."""
+    """Data that save their position, such as torchdata's ``StatefulDataLoader``."""
 
     def fingerprint(self) -> dict[str, Any]:
         return self._fingerprint("stateful", batch_size=getattr(self._data, "batch_size", None))

@@ -67,7 +67,7 @@ class Position:
         num_batches: batches that this process has received in the epoch.
         num_samples: samples that all processes together have received in the epoch.
         is_complete: whether no batch is left in the epoch, although its iterator has not ended yet.
-        inner: the state of data with a position of its own.
+        inner: the state of data that save their position.
     """
 
     epoch: int = 0
@@ -109,7 +109,7 @@ class Source(Protocol):
         ...
 
     def inner_state(self) -> Mapping[str, Any] | None:
-        """Returns the state of data with a position of its own; None for other data."""
+        """Returns the state of data that save their position; None for other data."""
         ...
 
     def give_up(self, batches: Iterator[Any]) -> None:
@@ -397,8 +397,8 @@ def _watch(reference: weakref.ref[Waiting], wait: Wait) -> None:
         reported = since
         _logger.warning(
             "The data loader has been waiting for %.0f s for %s. A worker hangs, or is slow; "
-            "`py-spy dump --pid PID` shows where. Give the DataLoader a timeout to end the run "
-            "instead",
+            "`py-spy dump --pid PID` shows where. To end the run instead, pass a timeout to the "
+            "DataLoader",
             waited,
             waiting.describe_wait(),
         )

@@ -146,7 +146,7 @@ class ArraySource:
     """An :class:`ArrayLoader` that can start at any position.
 
     Args:
-        loader: the user's; stays as it is.
+        loader: the user's loader, which is not changed.
         seed: for the orders, instead of the loader's.
         rank: rank of this process, unless the loader has one.
         world_size: number of processes that share the samples, unless the loader has one.

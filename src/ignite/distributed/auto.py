@@ -38,12 +38,12 @@ def auto_dataloader(dataset: Dataset[Any], **kwargs: Any) -> DataLoader[Any]:
     In a single process, this is ``DataLoader(dataset, **kwargs)``. In a group of k processes:
 
     - ``batch_size`` is the size over all processes: each one gets ``batch_size // k``, and a size
-      below k stays as it is. A warning is logged if the size over all processes changes.
+      below k is not changed. A warning is logged if the size over all processes changes.
     - ``num_workers`` is the number on a machine, and divided by its number of processes, rounded
       up.
     - A ``DistributedSampler`` is created, which shuffles unless ``shuffle=False``. A given sampler
       is wrapped in :class:`DistributedProxySampler`; a ``DistributedSampler`` is kept.
-    - An ``IterableDataset`` gets no sampler: it has to yield different data on each rank.
+    - An ``IterableDataset`` gets no sampler, and must yield different data on each rank.
     - A ``batch_sampler`` is passed on unchanged, with a warning.
 
     ``pin_memory`` is True by default if :func:`device` is a CUDA device. The arguments of the data

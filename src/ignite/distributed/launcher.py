@@ -256,10 +256,10 @@ class Parallel:
     - with ``backend`` and ``nproc_per_node``: :meth:`run` starts the processes on this machine and
       waits for them. With several machines, start the program on each one.
 
-    Processes that it starts run on PyTorch's elastic agent, as those of torchrun do. If one fails
+    Processes that it starts run on PyTorch's elastic agent, like those of torchrun. If one fails
     or is killed, all are ended. With ``max_restarts``, they are started again, and the function is
-    called anew: it should resume from its last checkpoint. After the last attempt, the exception
-    names the rank that failed first, its traceback or its signal, and a file with the details.
+    called again, and should resume from its last checkpoint. After the last attempt, the exception
+    gives the rank that failed first, its traceback or its signal, and a file with the details.
 
     Args:
         backend: one of :func:`~ignite.distributed.available_backends`; None for this process only.

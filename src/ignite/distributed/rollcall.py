@@ -1,7 +1,7 @@
-"""Finds out which handlers all ranks have, and lets these decide together.
+"""Determines which handlers are attached on all ranks, and lets these make collective decisions.
 
 A collective hangs if a rank does not enter it, and programs often attach handlers on one rank only.
-A handler that decides for all ranks therefore has to know first whether all ranks have it. At the
+Before a handler decides for all ranks, it must therefore be known whether all ranks have it. At the
 start of a run, each rank writes the names of its handlers to the store of the process group, which
 needs no collective; see ``docs/decisions/0013-who-has-what-is-told-through-the-store.md``.
 """

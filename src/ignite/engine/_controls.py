@@ -36,7 +36,7 @@ _OUTSIDE_ITERATION = (
 
 
 class Controls(Emitter, Serializable):
-    """An engine without its ``run``: what the modules that take part in a run need of it.
+    """An engine without its ``run``: the part that the modules of a run use.
 
     Requests take effect after the handlers of the current event.
     """

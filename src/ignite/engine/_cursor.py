@@ -234,8 +234,8 @@ class Cursor:
         self.is_set = self.is_set or self.was_set(counters)
         if counters.max_epochs is None and counters.max_iters is None:
             raise ValueError(
-                "max_epochs or max_iters should be set as long as the run goes on, but both have "
-                "been set to None. To end it, call engine.terminate()"
+                "max_epochs or max_iters should be set during a run, but both have been set to None. "
+                "To end the run, call engine.terminate()"
             )
         length = counters.epoch_length
         if length is None and not has_data:
@@ -318,7 +318,7 @@ def is_done(counters: Limits, is_set: bool = True) -> bool:
 
     If the program has set a counter (``is_set``), ``iteration`` counts, too.
 
-    Otherwise only ``epoch`` tells the number of epochs, which may differ in length.
+    Otherwise, only ``epoch`` counts, because epochs may differ in length.
     """
     iteration, epoch = counters.iteration, counters.epoch
     if counters.max_iters is not None and iteration >= counters.max_iters:

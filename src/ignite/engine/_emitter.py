@@ -57,7 +57,7 @@ class Emitter:
     _resumption: Any
     _is_running: bool
     _attention: bool
-    """Whether the running loop has to look at requests or changed handlers before it continues."""
+    """Whether the running loop must check requests or changed handlers before it continues."""
 
     def __init__(self) -> None:
         self.last_event_name: AnyEvent | None = None
@@ -75,7 +75,7 @@ class Emitter:
         """Registers events, so that handlers can be added to them and ``fire_event`` can fire them.
 
         Filters such as ``every=`` count the firings of an event, unless ``event_to_attr`` names an
-        attribute of the state that counts it, which the program then has to increment.
+        attribute of the state that counts it, which the program must then increment.
 
         Args:
             *event_names: names, or members of an :class:`EventEnum`. Members of a plain ``Enum``
@@ -121,8 +121,8 @@ class Emitter:
             known = self._tables.get(key_of(event))
             if known is not None and _is_other(known.event, event):
                 warnings.warn(
-                    f"{event!r} should have a name of its own: events are told apart by name, and "
-                    f"handlers of it are also called at {known.event!r}",
+                    f"{event!r} should have a unique name, because events are identified by name, but "
+                    f"{known.event!r} has it, too: its handlers are called at both",
                     stacklevel=2,
                 )
         wrappers, is_watched = tuple(meter.handler for meter in self._meters), self._is_watched
@@ -223,7 +223,7 @@ class Emitter:
         return self._tables.entries_of(_events_in(event_name), self.logger)
 
     def remove_event_handler(self, handler: Callable[..., Any], event_name: Any) -> None:
-        """Removes ``handler`` from an event, however often it was added and with whatever filters.
+        """Removes all registrations of ``handler`` for an event, regardless of their filters.
 
         Raises:
             ValueError: the event is not registered, or has no such handler.
@@ -438,7 +438,7 @@ def call_handlers(
         event: the event, for the note on an exception.
         count: the epoch or iteration of the event, or the number of its firings, for filters.
         event_args: arguments of the event, e.g. the exception for EXCEPTION_RAISED.
-        event_kwargs: likewise, by name; they override those of the handler.
+        event_kwargs: keyword arguments of the event; they override those of the handler.
 
     Raises:
         Whatever a handler raises, unchanged, with a note that names the handler. Handlers after it

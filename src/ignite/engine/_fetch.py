@@ -106,7 +106,7 @@ def interruption_of(data: Any, iterator: Iterator[Any] | None, is_lost: bool) ->
 def continue_from(
     interruption: Interruption, data: Any, cursor: Cursor
 ) -> tuple[bool, Iterator[Any] | None]:
-    """Returns whether the position can be restored, and the iterator there; None if a new one has to be made."""
+    """Returns whether the position can be restored, and the iterator there; None if a new one must be created."""
     iterator = interruption.iterator
     if iterator is None and interruption is not LOST and not cursor.position_is_lost:
         return True, None
@@ -136,8 +136,8 @@ def check_can_go_on(data: Any) -> None:
     """
     if getattr(data, "gi_frame", data) is None:
         raise ValueError(
-            "data should give the rest of the epoch at which the run has failed, but given a generator that has ended "
-            "with the exception. Give run() a new one: the run then begins anew"
+            "data should provide the rest of the epoch in which the run has failed, but given a generator that has "
+            "ended with the exception. Pass a new one to run(), which then starts again"
         )
 
 
@@ -257,7 +257,7 @@ def ends_epoch(state: State, cursor: Cursor) -> bool:
             return False
         if num_done == 0:
             raise ValueError(
-                "data should give at least one batch, but its iterator was at its end at once"
+                "data should have at least one batch, but its iterator has ended without any"
             )
         state.epoch_length = cursor.planned_length = num_done
         if state.max_iters is not None:
@@ -335,7 +335,7 @@ def _report_length(cursor: Cursor, what: str, expected: int | None) -> None:
     cursor.length_is_reported = True
     warnings.warn(
         f"An epoch should have {expected} iterations, as the length of the data or its first pass says, but the "
-        f"iterator over the data {what}. If that is meant, give run() an epoch_length",
+        f"iterator over the data {what}. If this is intended, pass an epoch_length to run()",
         stacklevel=2,
     )
 
@@ -351,7 +351,7 @@ def report_exhausted(state: State) -> None:
         return
     warnings.warn(
         "Data iterator can not provide data anymore but required total number of iterations to run is not reached: "
-        f"{state.iteration} of {wanted} iterations. Give run() data that can be iterated over again, or put a new "
-        "iterator into engine.state.dataloader in a handler of Events.DATALOADER_STOP_ITERATION",
+        f"{state.iteration} of {wanted} iterations. Pass data to run() that can be iterated over again, or set "
+        "engine.state.dataloader to a new iterator in a handler of Events.DATALOADER_STOP_ITERATION",
         stacklevel=2,
     )

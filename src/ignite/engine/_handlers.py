@@ -152,9 +152,9 @@ class Table:
         self.calls: list[Call] = []
         self.wrappers: tuple[Wrapper, ...] = ()
         self.active = False
-        """Whether the event has to be fired: it has handlers, or all events are watched."""
+        """Whether the event must be fired, because it has handlers, or all events are watched."""
         self.is_busy = False
-        """Whether it has to be fired each time, and not only at the counts of :meth:`next_due`."""
+        """Whether it must be fired each time, and not only at the counts of :meth:`next_due`."""
         self._needs_each = False
 
     @property
@@ -315,7 +315,7 @@ def register(
     """Determines how ``handler`` is called at ``event``.
 
     It is called with the engine first if its signature accepts that, and with the arguments of the
-    event if it accepts them or has to.
+    event if it accepts or requires them.
 
     Raises:
         TypeError: ``handler`` is not callable.

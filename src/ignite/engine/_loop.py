@@ -260,7 +260,7 @@ def _iterate(engine: Controls) -> Verdict:  # noqa: C901 - a call costs as much 
 def _run_quietly(
     engine: Controls, step: Callable[[Controls, Any], Any], quiet: int, keeps: bool
 ) -> int:
-    """Runs iterations up to ``quiet``, in which no handler is due; returns the moment it has reached in the last one.
+    """Runs iterations up to ``quiet``, in which no handler is due; returns the position reached in the last one.
 
     The same order as in :func:`_iterate`, without events that have no handlers.
     """

@@ -154,9 +154,9 @@ class Engine(Controls, Generic[Batch, Output]):
                 per epoch.
             max_epochs: the last epoch. A new run without a limit has one epoch.
             max_iters: the last iteration, possibly within an epoch; exclusive with ``max_epochs``.
-            epoch_length: iterations per epoch, whatever the length of the data, which are iterated
-                over again when they are exhausted. By default ``len(data)``; then, the end of the
-                data ends the epoch.
+            epoch_length: iterations per epoch, independent of the length of the data, which are
+                iterated over again when they are exhausted. By default ``len(data)``; then, the end
+                of the data ends the epoch.
             resume: resume from a checkpoint of :meth:`ignite.handlers.Checkpoint.of`: "latest" or
                 "best" in the folder of the one attached to this engine, or the path of a file or
                 folder. The model, the optimizer and everything else that belongs to the run are

@@ -211,7 +211,7 @@ class EarlyStopping(Serializable, ResettableHandler):
                 ``engine``: an evaluator starts once per score, so that training would never stop.)
             reset_event: when to reset. The first one after loading a state is ignored.
             *args: passed to the handler at each call, for subclasses.
-            **kwargs: likewise.
+            **kwargs: passed as keyword arguments.
         """
         engine.add_event_handler(event, self, *args, **kwargs)
         (reset_engine or self.trainer).add_event_handler(reset_event, self.reset)

@@ -75,7 +75,7 @@ class EMAHandler(AverageHandler):
             TensorFlow's ``ExponentialMovingAverage(decay, num_updates)``.
 
     Attributes:
-        model: the live model, as it was given.
+        model: the live model, as passed.
         ema_model: the copy, without gradients.
         num_updates: number of updates, including earlier runs.
         momentum: the initial momentum; ``engine.state.ema_momentum`` is the current one.

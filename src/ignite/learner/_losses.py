@@ -260,7 +260,7 @@ class TrainingLoss:
     def _num_of_classes(self, loss: Tensor, y_pred: Tensor, y: Tensor) -> Any:
         """Number of targets that are not ignored.
 
-        If the loss has class weights of its own, the sum of these.
+        If the loss has class weights, the sum of these.
         """
         if y.is_floating_point():  # probabilities of classes
             return y.numel() // (y.shape[1] if y.ndim > 1 else y.numel())

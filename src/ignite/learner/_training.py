@@ -243,9 +243,7 @@ def _run(
     handlers = replace(handlers, measured=group, folder=folder)
     recorder.begin(history, evaluator, () if group is None else [*group.metrics])
     if options.resume is None:
-        trainer.state.max_epochs = trainer.state.max_iters = (
-            None  # a further fit is a run of its own
-        )
+        trainer.state.max_epochs = trainer.state.max_iters = None  # each fit is a separate run
     try:
         with engines.telling(recorder, group), attached(trainer, evaluator, recorder, handlers):
             if options.is_dry:

@@ -117,8 +117,7 @@ def create_supervised_tbptt_trainer(  # noqa: PLR0913 - Ignite's signature
     trainer.register_events(*BackpropEvents)
     if hasattr(chunk_trainer.state, "scaler"):
         trainer.state.scaler = chunk_trainer.state.scaler
-    # First, because a run that was saved between two chunks first has to train on the rest of the
-    # sequence.
+    # Runs first, because a run that was saved between two chunks must first finish the sequence.
     trainer.add_event_handler(Events.ITERATION_COMPLETED, step.finish, priority=float("inf"))
     return trainer
 

@@ -24,7 +24,7 @@ NCCL = "nccl"
 class _NativeDistModel(ComputationModel):
     """The default process group of torch.distributed.
 
-    With ``backend``, it is created; without, it has to exist.
+    With ``backend``, it is created; without it, it must exist.
     """
 
     name = "native-dist"
@@ -53,7 +53,7 @@ class _NativeDistModel(ComputationModel):
         elif not _process_group.has_group():
             raise ValueError(
                 "Default process group has not been initialized, please make sure to call "
-                "init_process_group, or give a backend"
+                "init_process_group, or pass a backend"
             )
         self._backend = self.backend()
 

@@ -62,12 +62,12 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
 
     The step fires :class:`BackpropEvents`.
 
-    With ``gradient_accumulation_steps="auto"``, a batch in whose forward or backward pass memory
-    runs out is repeated in parts of half the size, until they fit. Gradients, buffers (such as
-    running statistics) and random states are put back before; attributes that a model or a loss
-    changes are not. The size that fits is kept for later batches, logged once and saved with the
-    run. Tensors of ``x`` and ``y`` with as many rows as the targets are split, everything else
-    belongs to all parts. The gradients are those of the whole batch: parts are weighted by the
+    With ``gradient_accumulation_steps="auto"``, if memory runs out in the forward or backward pass
+    of a batch, the batch is repeated in parts of half the size until they fit. Gradients, buffers
+    (such as running statistics) and random states are restored before; attributes that a model or a
+    loss changes are not. The size that fits is used for later batches, logged once, and saved with
+    the run. Tensors of ``x`` and ``y`` with as many rows as the targets are split; everything else
+    is the same in all parts. The gradients are those of the whole batch: parts are weighted by the
     number of elements that their losses average, taken from a :class:`CountedLoss`, or from autograd
     for a mean or a sum, also with ``ignore_index`` and weights of classes; any other loss is taken
     for the mean over samples. Layers that look at a batch as a whole, such as batch normalization,

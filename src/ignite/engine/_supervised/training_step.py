@@ -71,7 +71,7 @@ class CountedLoss(NamedTuple):
     Args:
         loss: the mean, shape (); 0 if nothing counts.
         num_counted: elements that it is the mean of; for a weighted mean, the sum of their weights.
-            On an accelerator, a tensor of shape () that nobody waits for.
+            On an accelerator, a tensor of shape (), without synchronization.
         is_sum: ``loss`` is the sum, and sums stay undivided.
 
     Example:
@@ -408,7 +408,7 @@ def _average_gradients(model: DistributedDataParallel) -> None:
     """Averages gradients over processes, which DDP has not done within an incomplete window."""
     group = model.process_group
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # Some processes may have skipped a branch of the model; all of them have to make the same
+    # Some processes may have skipped a branch of the model, but all of them must make the same
     # calls.
     is_reached = torch.tensor(
         [p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device

@@ -202,7 +202,7 @@ def trial(
     model receives a copy of ``x``, which it may change in place.
     """
     if any(is_lazy(parameter) for parameter in model.parameters()):
-        model = copy.deepcopy(model)  # the first call initializes lazy parameters for good
+        model = copy.deepcopy(model)  # the first call permanently initializes lazy parameters
     with modules_kept(model), torch.enable_grad():
         model.train(is_training)
         return call(model, copied(x))
@@ -345,7 +345,7 @@ def dtype_of(model: nn.Module) -> torch.dtype | None:
 
 
 def num_samples_in(x: Any) -> int | None:
-    """Returns the number of samples in the inputs of a batch; None if it cannot be told."""
+    """Returns the number of samples in the inputs of a batch; None if unknown."""
     leaves = _leaves_of(x) or ()
     for leaf in leaves:
         if isinstance(leaf, PackedSequence):
