@@ -113,8 +113,8 @@ def test_the_size_that_fits_is_kept_and_told_once(kind, error, caplog):
     trainer.run(make_batches(3, size=10), max_epochs=2)
     told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert told == [
-        "Memory ran out in a batch of 10 samples: batches are computed in parts of at most 3 "
-        "samples from now on, with the gradients of whole batches"
+        "Memory ran out in a batch of 10 samples. From now on, batches are computed in parts of at "
+        "most 3 samples, with the gradients of whole batches"
     ]
     forward = [rows for given, rows in model.passes if given == "forward"]
     assert forward == [10, 5, 3, 3, 2, 2] + [3, 3, 2, 2] * 5
