@@ -95,7 +95,7 @@ def test_repair_rebuilds_the_index_from_what_is_whole_and_touches_no_checkpoint(
     assert storage.read_index(storage.open_place(run_dir)).best == "checkpoint_00000006.pt"
 
 
-def test_without_checkpoints_and_without_a_folder_it_says_so(tmp_path):
+def test_without_checkpoints_or_a_folder_an_error_is_raised(tmp_path):
     assert doctor(tmp_path) == (1, f"No checkpoints in {tmp_path}\n")
     code, text = doctor(tmp_path / "nowhere")
     assert code == 2
@@ -121,7 +121,7 @@ def test_it_is_installed_as_a_command_and_explains_itself(run_dir, capsys):
         assert word in text
 
 
-def test_env_says_what_a_result_depends_on():
+def test_env_prints_what_a_result_depends_on():
     out = io.StringIO()
     assert main(["env"], out) == 0
     lines = dict(

@@ -50,7 +50,7 @@ class TestWindows:
         assert found["links"] == []
         assert found["follows"] == found["last"]
 
-    def test_a_run_goes_on_from_its_newest_checkpoint(self, windows):
+    def test_a_run_continues_from_its_newest_checkpoint(self, windows):
         assert windows["checkpoint_of"] == [3, 6]
 
     def test_checkpoints_are_saved_and_only_those_of_dead_processes_are_removed(self, windows):

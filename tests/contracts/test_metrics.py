@@ -106,7 +106,7 @@ def test_without_examples_there_is_no_value(case):
 
 
 @every_metric
-def test_a_saved_state_loads_safely_and_goes_on(case):
+def test_a_saved_state_loads_safely_and_continues(case):
     first, second = cut(batch_of(case, 20), [9, 11])
     metric = fed(case, [first])
     file = io.BytesIO()

@@ -78,7 +78,7 @@ def test_processes_with_different_metrics_all_say_so():
         assert "rank 1 has" in message
 
 
-def test_what_two_processes_have_saved_one_goes_on_from():
+def test_one_process_continues_from_the_state_of_two():
     saved = harness.run(ranks.saved_by_two, 2)[0]
     for case in CASES.values():
         pieces = pieces_of(case, SHARES[2][0])

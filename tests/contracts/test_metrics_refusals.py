@@ -220,7 +220,7 @@ def test_a_batch_that_one_metric_of_a_group_refuses_is_counted_by_none(case):
 
 
 @pytest.mark.parametrize("num_others", [10, pytest.param(len(CASES) - 1, marks=pytest.mark.slow)])
-def test_no_metric_goes_on_from_the_state_of_another(num_others):
+def test_no_metric_continues_from_the_state_of_another(num_others):
     """But for those whose parts are the same metrics: what is made of their values is not a part of the state."""
     generator = random.Random(0)
     metrics = {

@@ -76,7 +76,7 @@ def waits_of(x):
     }
 
 
-def test_the_pretended_device_notes_what_waits(accelerator):
+def test_the_fake_device_records_synchronizations(accelerator):
     x = torch.rand(4).to(DEVICE)
     assert (x.device, x.is_cpu, (x * 2).device) == (DEVICE, False, DEVICE)
     unseen = {  # by the debug mode of CUDA
@@ -90,7 +90,7 @@ def test_the_pretended_device_notes_what_waits(accelerator):
         assert "test_waits.py" in accelerator.waits[0]
 
 
-def test_the_pretended_device_computes_without_waiting(accelerator):
+def test_the_fake_device_computes_without_synchronization(accelerator):
     x, model = torch.rand(4, 3).to(DEVICE), nn.Linear(3, 2).to(DEVICE)
     pinned = torch.ones(4, 2).pin_memory()
     accelerator.waits.clear()

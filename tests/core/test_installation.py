@@ -44,7 +44,7 @@ def install_metadata_of_ignite(site):
     )
 
 
-def test_an_installation_of_its_own_is_silent(site):
+def test_a_separate_installation_is_silent(site):
     result = run(site, "import ignite; print(ignite.__version__)")
     assert (result.stdout, result.stderr) == (f"{ignite.__version__}\n", "")
 

@@ -95,7 +95,7 @@ def test_one_warning_for_each_line_of_the_program():
     assert [(one.filename, one.lineno - first) for one in found] == [(__file__, 2), (__file__, 3)]
 
 
-def test_a_warning_is_told_where_the_program_calls_the_library():
+def test_a_warning_points_to_the_line_where_the_program_calls_the_library():
     with pytest.warns(DeprecationWarning, match="told directly") as found:
         assert warn_program("told directly")
     assert [one.filename for one in found] == [__file__]

@@ -83,7 +83,7 @@ def test_where_processes_are_not_forked_fork_is_no_advice(monkeypatch):
 
 
 @pytest.mark.parametrize("make", [lambda data: data, resumable])
-def test_an_engine_says_it(make):
+def test_an_engine_reports_it(make):
     data = make(loader(collate_fn=local()))
     with pytest.raises(Exception, match="pickle") as caught:
         Engine(lambda engine, batch: None).run(data)

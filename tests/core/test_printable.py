@@ -36,7 +36,7 @@ def test_other_characters_become_escapes(text, encoding, expected):
     assert in_encoding(text, encoding) == expected
 
 
-def test_the_stream_tells_its_encoding():
+def test_the_stream_determines_the_encoding():
     assert printable("é", io.TextIOWrapper(io.BytesIO(), "ascii")) == r"\xe9"
     assert printable("é", io.StringIO()) == "é"
     assert os.fsdecode("é".encode()) == "é", "this test runs in UTF-8"

@@ -149,7 +149,7 @@ def test_whatever_holds_memory_is_counted_and_the_count_goes_back(hold):
         lambda buffer: buffer.nothing,
     ],
 )
-def test_counts_that_do_not_tell_whether_memory_is_used_are_not_trusted(monkeypatch, count):
+def test_counts_that_do_not_show_whether_memory_is_used_are_not_relied_on(monkeypatch, count):
     monkeypatch.setattr(torch_private, "num_uses", count)
     assert torch_private._measure_idle_uses() is None
 
@@ -168,7 +168,7 @@ def test_operations_on_lists_of_tensors_do_without(monkeypatch):
     assert results() == [[0.25, 0.25], [1.5]]
 
 
-def test_storages_are_told_apart_without_the_name():
+def test_storages_are_distinguished_without_the_name():
     class Nameless:
         def __init__(self, storage):
             self.data_ptr = storage.data_ptr

@@ -48,7 +48,7 @@ def test_each_process_gets_its_cut_of_the_one_order(
     before=st.integers(1, 3),
     after=st.integers(1, 3),
 )
-def test_a_stopped_pass_goes_on_with_any_number_of_processes(
+def test_a_stopped_pass_continues_with_any_number_of_processes(
     num_samples, batch_size, stop, before, after
 ):
     """What all processes see after the stop is what they would have seen, in the same order."""
@@ -139,7 +139,7 @@ def test_the_random_state_of_the_program_stays():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_passes_are_counted_and_can_be_told():
+def test_passes_are_counted_and_can_be_set():
     loader = ArrayLoader(rows(8), 8, shuffle=True, seed=1)
     first, second = next(iter(loader)).tolist(), next(iter(loader)).tolist()
     loader.set_epoch(0)
@@ -174,7 +174,7 @@ def test_bad_input(data, error, match):
         ArrayLoader(data, 0 if isinstance(data, torch.Tensor) else 2)
 
 
-def test_another_length_is_no_place_to_go_on():
+def test_data_of_another_length_cannot_be_continued():
     state = resumable(ArrayLoader(rows(6), 2)).state_dict()
     with pytest.raises(ValueError, match="the length of the dataset was 6 and is 8"):
         resumable(ArrayLoader(rows(8), 2)).load_state_dict(state)

@@ -32,7 +32,7 @@ class Sized(Told):
 
 
 @pytest.mark.parametrize("sampler", [Told(2500), Sized(2500)], ids=["in chunks", "at once"])
-def test_a_sampler_is_told_the_epoch_and_draws_the_same_again(sampler):
+def test_set_epoch_of_a_sampler_is_called_and_it_draws_the_same_again(sampler):
     before = random_states()
     first = list(draw(sampler, 1, epoch=2))
     assert len(first) == 2500

@@ -16,7 +16,7 @@ def armed(batches, start, is_single=False, is_understood=True, seed=1):
     return indexer
 
 
-def test_it_begins_where_it_was_told_to():
+def test_it_starts_at_the_given_position():
     sampler = ShardedBatchSampler(7, 2, shuffle=False)
     assert list(armed(sampler, Position(0, 2, 4))) == [[4, 5], [6]]
     assert list(armed(sampler, Position(0, 2, 4, is_complete=True))) == []
@@ -44,7 +44,7 @@ def test_the_last_batches_are_known_for_messages():
     assert list(indexer.recent) == [(2, [4, 5], 6), (3, [6, 7], 8), (4, [8], 9)]
 
 
-def test_single_indices_and_other_keys_are_given_as_the_data_set_understands_them():
+def test_single_indices_and_other_keys_are_given_as_the_dataset_understands_them():
     sampler = ShardedBatchSampler(2, 1, shuffle=False)
     assert [key.value for key in armed(sampler, Position(), is_single=True)] == [0, 1]
     assert list(armed(sampler, Position(), is_single=True, is_understood=False)) == [0, 1]

@@ -72,7 +72,7 @@ def test_another_number_of_workers_shards_a_stream_otherwise_and_is_refused():
     resumable(DataLoader(NoisyStream(), num_workers=2), on_change="accept").load_state_dict(state)
 
 
-def test_another_batch_size_if_accepted_goes_on_after_as_many_samples():
+def test_another_batch_size_if_accepted_continues_after_the_same_number_of_samples():
     state = states_along(resumable(DataLoader(NoisyStream(), batch_size=2), seed=4), 3)[-1]
     loader = resumable(DataLoader(NoisyStream(), batch_size=3), on_change="accept")
     loader.load_state_dict(state)
@@ -88,7 +88,7 @@ def test_data_that_have_become_shorter_are_reported(caplog):
     assert "has only 2 batches, but had at least 4 before" in caplog.text
 
 
-def test_a_stream_is_told_its_epoch():
+def test_set_epoch_of_a_stream_is_called():
     class Told(IterableDataset):
         def set_epoch(self, epoch):
             self.epoch = epoch
@@ -120,7 +120,7 @@ def test_errors_name_the_batch():
     assert error.value.__notes__ == ["in batch 1 of epoch 0, made by DataLoader"]
 
 
-def test_a_list_knows_what_is_left():
+def test_a_list_counts_the_remaining_iterations():
     loader = resumable([1, 2, 3])
     next(iter(loader))
     assert loader.num_batches_left() == 2

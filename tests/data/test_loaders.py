@@ -59,7 +59,7 @@ class Named(DataLoader):
         self.name = name
 
 
-def test_a_class_with_arguments_of_its_own_keeps_them():
+def test_a_class_with_its_own_arguments_keeps_them():
     copy = update_dataloader(Named(range(4), name="mine"), [[2, 3]])
     assert (type(copy), copy.name) == (Named, "mine")
     copy = update_dataloader(Scaling(range(4), 10), [[2, 3]])

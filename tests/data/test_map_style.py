@@ -59,7 +59,7 @@ class Shares(Sampler):
         return iter(torch.randperm(50).tolist()[self.rank :: 2])
 
 
-def test_a_sampler_that_shares_by_itself_draws_the_same_in_all_processes():
+def test_a_sampler_that_divides_samples_among_processes_draws_the_same_in_all_of_them():
     sources = [
         source_of(DataLoader(range(50), sampler=Shares(rank)), rank=rank) for rank in range(2)
     ]

@@ -41,7 +41,7 @@ def test_all_processes_together_see_each_sample_once_in_the_same_number_of_batch
 
 
 @given(numbers, sizes, sizes, st.data())
-def test_from_any_position_with_other_processes_the_samples_go_on_in_the_same_order(
+def test_from_any_position_with_other_processes_the_samples_continue_in_the_same_order(
     num, batch_size, world_size, data
 ):
     order = SampleOrder(num, seed=1).of(0)
@@ -83,7 +83,7 @@ def test_drop_last_leaves_out_the_incomplete_global_batch_only(
 
 
 @given(numbers, sizes, sizes, st.booleans(), numbers)
-def test_the_numbers_told_beforehand_are_those_that_come(
+def test_the_predicted_numbers_are_the_actual_ones(
     num, batch_size, world_size, drop_last, num_seen
 ):
     num_seen = min(num, num_seen)

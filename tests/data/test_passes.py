@@ -47,7 +47,7 @@ def test_a_batch_that_could_not_be_made_is_tried_again_by_who_resumes_there(num_
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_if_the_iterator_goes_on_without_it_it_counts_as_seen(num_workers):
+def test_if_the_iterator_continues_without_a_batch_it_counts_as_seen(num_workers):
     loader = loader_of(Breaks(8), num_workers=num_workers)
     iterator = iter(loader)
     next(iterator)
@@ -84,7 +84,7 @@ def test_an_error_while_stacking_names_the_samples_too():
     assert error.value.__notes__ == ["in batch 0 of epoch 0, with the samples [0, 1]"]
 
 
-def test_passes_are_watched_only_where_there_are_workers_and_somebody_cares():
+def test_passes_are_watched_only_with_workers_and_if_warnings_are_enabled():
     assert type(iter(loader_of(range(4)))) is Pass
     assert type(iter(loader_of(range(4), num_workers=1))) is WatchedPass
     loader = resumable(DataLoader(range(4), num_workers=1), seed=1, stall_warning_s=0)

@@ -59,5 +59,5 @@ def test_all_differences_are_named():
         check_fingerprint(FINGERPRINT, FINGERPRINT | {"length": 11, "drop_last": True})
 
 
-def test_what_only_one_side_knows_is_not_compared():
+def test_keys_that_only_one_side_has_are_not_compared():
     check_fingerprint(FINGERPRINT | {"num_workers": 3}, FINGERPRINT)

@@ -51,7 +51,7 @@ def test_the_position_counts_what_was_handed_over(num_taken):
     assert [*taken, *rest] == [batch.tolist() for batch in loader(0)]
 
 
-def test_a_run_that_is_left_goes_on_exactly(tmp_path):
+def test_a_run_left_by_an_exception_continues_exactly(tmp_path):
     def program(fail_at, folder):
         loader = ArrayLoader(torch.arange(20), 3, shuffle=True, seed=1, prefetch=3)
         return run_until(fail_at, loader, folder, max_epochs=2)
@@ -174,7 +174,7 @@ def test_a_program_that_ends_in_the_middle_of_a_pass_ends_well():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_process_that_is_forked_is_told_and_does_not_wait_for_ever():
+def test_a_forked_process_gets_an_error_and_does_not_hang():
     child = "try:\n    next(it)\nexcept RuntimeError as error:\n    print(error, flush=True)\n    os._exit(0)\n"
     text = (
         MIDDLE

@@ -49,7 +49,7 @@ def test_what_is_drawn_in_a_scope_depends_on_its_seed_only():
         assert draw() != first
 
 
-def test_a_private_stream_goes_on_where_it_stopped():
+def test_a_private_stream_continues_where_it_stopped():
     before = random_states()
     mine, other = PrivateRandom(3), PrivateRandom(3)
     with mine:
@@ -91,7 +91,7 @@ def test_a_stream_that_has_not_begun_can_be_saved_too():
         assert noise(0).tolist() == first
 
 
-def test_generators_that_belong_to_somebody_else_are_put_back():
+def test_generators_of_other_code_are_restored():
     generator = torch.Generator().manual_seed(1)
     before = generator.get_state()
     with PrivateRandom(3, [generator]):

@@ -62,7 +62,7 @@ def resumed(make, state):
 
 
 @pytest.mark.parametrize(("kind", "workers"), diagonal(DATASETS, WORKERS))
-def test_a_pass_stopped_at_any_batch_goes_on_as_if_it_had_not_been(kind, workers):
+def test_a_pass_stopped_at_any_batch_continues_exactly(kind, workers):
     num_workers, persistent_workers, prefetch_factor = workers
 
     def make(
@@ -134,7 +134,7 @@ class NotedBatches(Noisy):
         return [noise(i) for i in reversed(indices)]
 
 
-def test_a_data_set_that_makes_batches_itself_is_asked_for_batches():
+def test_a_dataset_that_makes_batches_itself_is_asked_for_batches():
     batches = list(resumable(DataLoader(NotedBatches(6), batch_size=3), seed=1))
     assert [batch[:, 0].tolist() for batch in batches] == [[2, 1, 0], [5, 4, 3]]
 
@@ -271,12 +271,12 @@ def test_a_distributed_sampler_is_taken_over_and_neither_pads_nor_drops():
     assert loaders[0].state_dict()["seed"] == 9
 
 
-def test_a_distributed_sampler_that_drops_goes_on_dropping():
+def test_a_distributed_sampler_that_drops_continues_dropping():
     loaders = [distributed(rank, 3, range(13), drop_last=True) for rank in range(3)]
     assert [sum(len(batch) for batch in loader) for loader in loaders] == [4, 4, 4]
 
 
-def test_the_rest_of_a_pass_is_shared_anew_among_another_number_of_processes():
+def test_the_rest_of_a_pass_is_divided_among_another_number_of_processes():
     loaders = [distributed(rank, 2, range(23), seed=1) for rank in range(2)]
     expected = [
         i
@@ -514,7 +514,7 @@ class TestChangedData:
             self.load(**options)
         assert 'resumable(..., on_change="accept")' in str(error.value)
 
-    def test_if_accepted_the_pass_goes_on_after_the_same_number_of_samples(self):
+    def test_if_accepted_the_pass_continues_after_the_same_number_of_samples(self):
         order = torch.cat(
             list(resumable(DataLoader(Counting(23), batch_size=2, shuffle=True), seed=1))
         ).tolist()
@@ -569,7 +569,7 @@ class TestOtherData:
             assert same(take(resumed(make, state), 8 - num_done), expected[num_done:])
         assert random_states() == before
 
-    def test_an_iterator_cannot_be_resumed_and_says_so(self):
+    def test_an_iterator_cannot_be_resumed_and_reports_it(self):
         state = states_along(resumable(iter([1, 2, 3])), 2)[-1]
         loader = resumable(iter([1, 2, 3]))
         with pytest.raises(

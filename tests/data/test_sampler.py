@@ -47,7 +47,7 @@ def test_the_state_counts_what_all_processes_have_been_given():
     assert sampler.state_dict() == {"epoch": 0, "num_seen": 11, "seed": 5, "num_samples": 11}
 
 
-def test_telling_the_same_epoch_keeps_a_loaded_position_and_another_does_not():
+def test_setting_the_same_epoch_keeps_a_loaded_position_and_another_does_not():
     sampler = ShardedBatchSampler(8, 2, shuffle=False)
     state = {"epoch": 3, "num_seen": 4, "seed": 1, "num_samples": 8}
     sampler.load_state_dict(state)

@@ -65,7 +65,7 @@ def test_in_a_plain_loader_workers_see_the_epoch(persistent_workers):
 @pytest.mark.parametrize(
     "wrap", [lambda data: Subset(data, range(11)), lambda data: ConcatDataset([data])]
 )
-def test_inside_other_data_sets_the_epoch_is_that_of_the_loader(wrap):
+def test_inside_other_datasets_the_epoch_is_that_of_the_loader(wrap):
     data = seeded(Noisy(), seed=1)
     loader = resumable(DataLoader(wrap(data), batch_size=4, shuffle=True, num_workers=1), seed=9)
     passes = [by_sample(loader) for _ in range(2)]
@@ -79,7 +79,7 @@ class InBatches(Noisy):
         return [-noise(i) for i in indices]
 
 
-def test_a_data_set_that_makes_batches_is_asked_for_one_sample_at_a_time():
+def test_a_dataset_that_makes_batches_is_asked_for_one_sample_at_a_time():
     data = seeded(InBatches(), seed=1)
     [alone] = data.__getitems__([3])
     assert alone[0] == -3
@@ -97,7 +97,7 @@ def test_indices_may_be_anything():
     assert data[torch.tensor(3)] == data[3]
 
 
-def test_a_seeded_data_set_passes_for_the_one_inside():
+def test_a_seeded_dataset_passes_for_the_one_inside():
     data = seeded(Noisy(7))
     assert len(data) == 7
     assert data.num_samples == 7
@@ -162,7 +162,7 @@ def test_only_what_is_known_to_draw_nothing_goes_without_seeds(dataset, expected
     assert draws_nothing(dataset) is expected
 
 
-def test_seeded_data_sets_are_found_wherever_they_are():
+def test_seeded_datasets_are_found_wherever_they_are():
     inner = seeded(Noisy())
     assert is_seeded(inner)
     assert list(seeded_inside(Subset(ConcatDataset([Noisy(), inner]), [1]))) == [inner]
@@ -183,19 +183,19 @@ def tell_worker(worker_id):
     torch.utils.data.get_worker_info().dataset.first = worker_id
 
 
-def test_worker_init_fn_finds_the_users_data_set():
+def test_worker_init_fn_finds_the_users_dataset():
     loader = DataLoader(Sharded(), batch_size=3, num_workers=2, worker_init_fn=tell_worker)
     assert sorted(by_sample(resumable(loader, seed=1))) == list(range(11))
 
 
-def test_a_list_stays_a_list_and_knows_its_pass_and_its_seed():
+def test_a_list_stays_a_list_with_its_pass_and_seed():
     indices = tag([3, 1], 5, 2**63)
     assert isinstance(indices, Indices)
     assert indices == [3, 1]
     assert (indices.epoch, indices.seed) == (5, 2**63)
 
 
-def test_it_knows_them_on_the_other_side_of_a_pipe_too():
+def test_it_recognizes_them_after_a_pipe_too():
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         copy = pickle.loads(pickle.dumps(tag([3, 1], 5, 7), protocol))
         assert copy == [3, 1]

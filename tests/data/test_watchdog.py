@@ -38,7 +38,7 @@ def texts():
     logging.getLogger("ignite.data._passes").removeHandler(handler)
 
 
-def test_a_wait_is_reported_once_and_says_for_what(texts):
+def test_a_wait_is_reported_once_with_its_cause(texts):
     waiter = Waiter(0.05)
     watch(waiter, waiter.wait)
     waiter.wait.begin()

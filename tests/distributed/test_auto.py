@@ -59,7 +59,7 @@ DRAWN = {
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_random_samplers_draw_what_they_draw_in_ignite_and_random_numbers_go_on(name):
+def test_random_samplers_draw_the_same_as_in_ignite_and_random_numbers_continue(name):
     make, expected = DRAWN[name]
     sampler = DistributedProxySampler(make(), num_replicas=3, rank=0)
     torch.manual_seed(5)

@@ -22,7 +22,7 @@ def test_serial_and_native_models_are_registered():
     assert (xla.has_xla_support, horovod.has_hvd_support) == (False, False)
 
 
-def test_models_of_other_backends_are_not_there_and_the_error_says_what_to_use():
+def test_models_of_other_backends_do_not_exist_and_the_error_says_what_to_use():
     with pytest.raises(AttributeError, match="_HorovodDistModel.* use nccl or gloo under torchrun"):
         _ = horovod._HorovodDistModel
     with pytest.raises(AttributeError, match="_XlaDistModel.* use a backend of torch.distributed"):

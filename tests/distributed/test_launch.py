@@ -54,7 +54,7 @@ def test_spawned_processes_form_a_group(tmp_path, num_processes):
 
 
 @pytest.mark.parametrize("scheme", ["tcp", pytest.param("file", marks=pytest.mark.slow)])
-def test_spawned_processes_meet_where_they_are_told(tmp_path, scheme):
+def test_spawned_processes_rendezvous_at_the_given_address(tmp_path, scheme):
     place = (
         f"tcp://127.0.0.1:{harness.free_port()}"
         if scheme == "tcp"
@@ -140,7 +140,7 @@ def test_a_rank_that_is_killed_ends_the_others_and_is_named():
         )
 
 
-def test_only_the_first_that_fails_goes_on_at_once(monkeypatch):
+def test_only_the_first_process_that_fails_raises_immediately(monkeypatch):
     waits = []
     monkeypatch.setattr(
         _launch.threading.Event, "wait", lambda event, seconds: waits.append(seconds)
@@ -226,7 +226,7 @@ def test_nccl_wants_a_gpu(environment):
         idist.initialize("nccl")
 
 
-def test_without_a_launcher_a_process_is_a_group_of_its_own_and_the_environment_is_put_back(
+def test_without_a_launcher_a_process_is_its_own_group_and_the_environment_is_restored(
     environment,
 ):
     environment.setenv("MASTER_PORT", str(harness.free_port()))
@@ -250,7 +250,7 @@ def test_variables_of_a_launcher_are_all_there_or_none(environment):
     assert dict(os.environ) == before
 
 
-def test_a_group_that_cannot_be_made_leaves_the_environment_as_it_was(environment):
+def test_a_group_that_cannot_be_made_leaves_the_environment_unchanged(environment):
     environment.setenv("MASTER_PORT", "no port")
     before = dict(os.environ)
     with pytest.raises(ValueError, match="no port"):
@@ -258,7 +258,7 @@ def test_a_group_that_cannot_be_made_leaves_the_environment_as_it_was(environmen
     assert dict(os.environ) == before
 
 
-def test_slurm_says_who_a_process_is(environment):
+def test_slurm_determines_the_rank_of_a_process(environment):
     before, job = (
         dict(os.environ),
         str(os.getpid()),

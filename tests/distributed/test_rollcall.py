@@ -100,7 +100,7 @@ def test_decisions_of_two_things_and_two_runs_are_apart(processes):
 
 
 @pytest.mark.parametrize("has_voted", [True, False])
-def test_nobody_waits_in_a_stretch_for_one_that_has_left_it(processes, has_voted):
+def test_no_process_waits_in_a_stretch_for_one_that_has_left_it(processes, has_voted):
     rolls = [processes.call(rank, ["a"]) for rank in range(SIZE)]
     if has_voted:
         assert of(rolls, "a", 1, [False] * SIZE) == [False] * SIZE
@@ -121,7 +121,7 @@ def test_one_that_waits_already_is_let_go(processes):
 
 
 @pytest.mark.parametrize("stretch", [3, 4])
-def test_nobody_waits_for_one_whose_run_is_over(processes, stretch):
+def test_no_process_waits_for_one_whose_run_is_over(processes, stretch):
     rolls = [processes.call(rank, ["a"]) for rank in range(SIZE)]
     assert of(rolls, "a", 3, [False] * SIZE) == [False] * SIZE
     rolls[2].leave("a", 3)

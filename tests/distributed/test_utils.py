@@ -10,7 +10,7 @@ from ignite import distributed as idist
 from support import harness, workers
 
 
-def test_a_single_process_has_a_group_of_its_own():
+def test_a_single_process_has_its_own_group():
     assert (idist.get_rank(), idist.get_world_size(), idist.get_local_rank()) == (0, 1, 0)
     assert (idist.get_nnodes(), idist.get_node_rank(), idist.get_nproc_per_node()) == (1, 0, 1)
     assert (idist.backend(), idist.model_name()) == (None, "serial")
@@ -160,7 +160,7 @@ def test_values_are_gathered_and_broadcast(found):
         assert checks["broadcast"] == [[1, 7], 1e300, "from 0", "/0", (1, 2)]
 
 
-def test_each_process_knows_its_place(found):
+def test_each_process_has_its_rank(found):
     assert [checks["place"] for checks in found] == [[0, 0, 1, 0], [1, 1, 1, 0]]
     assert [checks["model"][:2] for checks in found] == [["native-dist", "gloo"]] * 2
     assert [checks["only"] for checks in found] == [None, "only"]

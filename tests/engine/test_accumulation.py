@@ -116,7 +116,7 @@ def test_the_window_of_a_known_end_is_stepped_within_its_last_iteration():
     (3, {"max_epochs": 4}, 1), (4, {"max_epochs": 2}, 0), (4, {"max_iters": 7}, 1), (2, {"max_epochs": 1}, 0),
     (8, {"max_epochs": 4, "epoch_length": 1}, 1),
 ])  # fmt: skip
-def test_a_window_that_ends_with_its_epoch_is_told_once(length, limits, num_said, caplog):
+def test_a_window_that_ends_with_its_epoch_is_reported_once(length, limits, num_said, caplog):
     model = linear()
     trainer = create_supervised_trainer(
         model, torch.optim.SGD(model.parameters(), 0.1), mse, gradient_accumulation_steps=2
@@ -261,7 +261,7 @@ def test_the_window_of_a_run_that_failed_does_not_reach_one_that_begins_earlier(
     assert_same_weights(model, train_on_windows([batches]))
 
 
-def test_a_run_that_goes_on_after_a_failure_completes_its_window():
+def test_a_run_that_continues_after_a_failure_completes_its_window():
     batches = make_batches(4)
     trainer, model = make_trainer(4)
     failing = trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), raise_once)
@@ -436,7 +436,7 @@ def test_a_skipped_batch_counts_nothing():
     assert_same_weights(model, train_by_definition([[batches[0], batches[2]]]))
 
 
-def test_a_window_of_counted_losses_goes_on_from_its_state_and_from_one_without_counts():
+def test_a_window_of_counted_losses_continues_from_its_state_and_from_one_without_counts():
     batches = ragged_batches([1, 4, 2, 3], [0, 2, 0, 0])
 
     def make(loss_fn):

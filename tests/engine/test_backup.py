@@ -31,9 +31,7 @@ def train(model, optimizer, x):
     lambda parameters: torch.optim.AdamW(parameters, fused=True), torch.optim.Rprop,
 ])  # fmt: skip
 @pytest.mark.parametrize("num_before", [0, 2])
-def test_model_and_optimizer_are_the_same_to_the_bit_also_where_nobody_has_a_state_dict(
-    make, num_before
-):
+def test_model_and_optimizer_are_bit_identical_also_without_a_state_dict(make, num_before):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1))
     model.register_buffer("hidden", torch.zeros(2), persistent=False)

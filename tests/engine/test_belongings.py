@@ -595,7 +595,7 @@ def a_program_with_plain_variables():
     return engine
 
 
-def test_plain_variables_that_change_are_told_once(tmp_path, caplog):
+def test_plain_variables_that_change_are_reported_once(tmp_path, caplog):
     engine = a_program_with_plain_variables()
     Checkpoint.of(engine, tmp_path, background=False)
     at_epoch_4 = []
@@ -663,7 +663,7 @@ def test_global_generators_are_no_generators_of_the_program():
 
 
 @pytest.mark.parametrize("is_reversed", [False, True])
-def test_schedulers_of_two_optimizers_are_told_apart_by_their_optimizers(is_reversed):
+def test_schedulers_of_two_optimizers_are_distinguished_by_their_optimizers(is_reversed):
     nets = nn.Linear(1, 1), nn.Linear(1, 1)
     first, second = (torch.optim.SGD(net.parameters(), lr=0.1) for net in nets)
     engine = Engine(lambda engine, batch: (nets, first, second))

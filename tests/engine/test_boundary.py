@@ -42,7 +42,7 @@ def run_recorded(engine, **options):
 
 
 @pytest.mark.parametrize("event", ORDER)
-def test_a_run_stops_between_iterations_and_goes_on_as_if_it_had_not(event):
+def test_a_run_that_stops_between_iterations_continues_exactly(event):
     steps = []
     engine = Engine(lambda engine, batch: steps.append((engine.state.epoch, batch)))
     request = Request(engine)
@@ -62,14 +62,14 @@ def test_a_run_stops_between_iterations_and_goes_on_as_if_it_had_not(event):
     assert trace[-1] == "COMPLETED"
 
 
-def test_a_request_in_the_step_is_obeyed_after_it_also_when_nobody_listens():
+def test_a_request_in_the_step_takes_effect_after_it_also_without_handlers():
     engine = Engine(lambda engine, batch: ask(request) if engine.state.iteration == 2 else None)
     request = Request(engine)
     engine.run(range(5))
     assert request.obeyed == [(1, 2, (0, 2), None)]
 
 
-def test_a_run_that_is_only_saved_goes_on():
+def test_a_run_that_is_only_saved_continues():
     engine = Engine(lambda engine, batch: ask(request) if engine.state.iteration == 2 else None)
     request = Request(engine, stops=False)
     assert engine.run(range(5), max_epochs=2).iteration == 10

@@ -68,7 +68,7 @@ def test_what_a_call_of_run_does(state, cursor, request_, course):
     assert plan_run(state, cursor, request_).course is course
 
 
-def test_who_says_how_long_an_epoch_is():
+def test_sources_of_the_epoch_length():
     assert plan_run(counters(), Cursor(), Request(epoch_length=5, data_length=5)).length_is_given
     assert plan_run(counters(), Cursor(), Request(epoch_length=5, has_data=False)).length_is_given
     assert not plan_run(counters(), Cursor(), Request(data_length=5)).length_is_given

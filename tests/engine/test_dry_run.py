@@ -55,7 +55,7 @@ def random_state():
 
 
 @pytest.mark.parametrize("num_epochs_before", [0, 1])
-def test_everything_is_as_it_was(num_epochs_before):
+def test_everything_is_unchanged(num_epochs_before):
     loader, model, optimizer, trainer, evaluator = program()
     ema, scheduler, losses, num_seen = (
         EMAHandler(model),
@@ -335,7 +335,7 @@ class Meter:
 METER = Meter()
 
 
-def test_generators_of_data_and_what_handlers_use_are_as_they_were():
+def test_generators_of_data_and_what_handlers_use_are_unchanged():
     generator = torch.Generator().manual_seed(0)
     loader = DataLoader(
         TensorDataset(torch.arange(10)), batch_size=2, shuffle=True, generator=generator
@@ -352,7 +352,7 @@ def test_generators_of_data_and_what_handlers_use_are_as_they_were():
     assert (METER.total, METER.values) == (0, [])
 
 
-def test_engines_that_nobody_can_find_beforehand_are_not_watched_afterwards():
+def test_engines_that_cannot_be_found_in_advance_are_not_watched_later():
     hidden = Engine(lambda engine, batch: None)
     box = itertools.cycle([hidden])  # an object of a library
     trainer = Engine(lambda engine, batch: None)

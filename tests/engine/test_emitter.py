@@ -75,7 +75,7 @@ def test_unknown_events_are_refused_and_logged(caplog):
     assert engine.has_registered_events(Events.STARTED(every=2))
 
 
-def test_the_order_is_that_of_adding_unless_a_priority_says_otherwise():
+def test_the_order_is_that_of_adding_unless_there_is_a_priority():
     engine, order = make_engine(), []
     for name, priority in (("a", 0), ("save", -10), ("b", 0), ("metric", 10), ("c", 0)):
         engine.add_event_handler(
@@ -107,7 +107,7 @@ def test_a_handler_without_a_parameter_called_priority_is_not_given_it(handler):
     assert (entry.priority, entry.kwargs) == (2, {})
 
 
-def test_on_returns_the_function_as_it_was_and_can_be_stacked():
+def test_on_returns_the_function_unchanged_and_can_be_stacked():
     engine, calls = make_engine(), []
 
     @engine.on(Events.STARTED)
@@ -177,7 +177,7 @@ def test_handlers_may_add_and_remove_handlers_while_they_are_called():
     assert calls == ["removed", "late", "late"]
 
 
-def test_a_handler_added_with_a_higher_priority_during_a_firing_calls_nobody_twice():
+def test_a_handler_added_with_a_higher_priority_during_a_firing_calls_no_handler_twice():
     engine, calls = make_engine(), []
 
     @engine.on(Events.EPOCH_STARTED(once=1))
@@ -190,7 +190,7 @@ def test_a_handler_added_with_a_higher_priority_during_a_firing_calls_nobody_twi
     assert calls == ["change", "second", "first", "second"]
 
 
-def test_custom_events_are_counted_without_being_told_how():
+def test_custom_events_are_counted_by_default():
     def step(engine, batch):
         for _ in range(3):
             engine.fire_event(Custom.HALF)
@@ -216,7 +216,7 @@ def test_builtin_events_that_no_attribute_counts_take_filters_too():
     assert calls == [3, 5]
 
 
-def test_event_to_attr_says_what_counts_and_stays_with_its_engine():
+def test_event_to_attr_names_the_counter_and_belongs_to_its_engine():
     def step(engine, batch):
         engine.state.halves += 2
         engine.fire_event(Custom.HALF)

@@ -47,7 +47,7 @@ class TestRunAndResume:
         assert engine.run([0, 1], max_epochs=5) is engine.state
         assert epochs_and_iterations(engine) == (5, 10)
 
-    def test_a_higher_limit_goes_on(self):
+    def test_a_higher_limit_continues(self):
         engine, started = Engine(count), []
         engine.run([0, 1], max_epochs=5)
         engine.add_event_handler(Events.STARTED, lambda engine: started.append(engine.state.epoch))
@@ -65,20 +65,20 @@ class TestRunAndResume:
         assert (engine.state.epoch, engine.state.max_epochs) == (7, 7)
 
     @pytest.mark.parametrize(("limit", "num_epochs"), [({}, 1), ({"max_epochs": 7}, 7)])
-    def test_an_engine_that_has_finished_by_itself_begins_anew(self, limit, num_epochs):
+    def test_an_engine_that_has_finished_starts_again(self, limit, num_epochs):
         engine = Engine(count)
         engine.run([0, 1], max_epochs=7)
         engine.run([0, 1, 2], **limit)
         assert epochs_and_iterations(engine) == (num_epochs, 3 * num_epochs)
 
-    def test_without_a_limit_in_the_state_it_begins_anew(self):
+    def test_without_a_limit_in_the_state_it_starts_again(self):
         engine = Engine(count)
         engine.run([0, 1], max_epochs=7)
         engine.state.max_epochs = None
         engine.run([0, 1], max_epochs=5)
         assert epochs_and_iterations(engine) == (5, 10)
 
-    def test_a_terminated_run_goes_on_with_the_next_epoch_and_the_beginning_of_the_data(self):
+    def test_a_terminated_run_continues_with_the_next_epoch_and_the_start_of_the_data(self):
         batches = []
         engine = Engine(lambda engine, batch: batches.append(batch))
         engine.add_event_handler(Events.ITERATION_COMPLETED(once=6), engine.terminate)

@@ -255,7 +255,7 @@ class TestEvaluators:
         engine.run([1.0, 2.0])
         assert engine.run([1.0, 2.0, 3.0, 4.0]).metrics["mean"] == 2.5
 
-    def test_a_run_whose_checkpoints_are_written_is_a_trainers_and_goes_on(self, tmp_path):
+    def test_a_run_with_checkpoints_belongs_to_a_trainer_and_continues(self, tmp_path):
         from ignite.handlers import Checkpoint
 
         step, seen = fail_at([2])
@@ -436,7 +436,7 @@ class TestTrainers:
         monkeypatch.setattr(type(data), "_made", made)
         assert trained(data, KeyboardInterrupt) == full
 
-    def test_an_epoch_that_is_not_as_long_as_the_data_goes_on_in_them(self):
+    def test_an_epoch_shorter_or_longer_than_the_data_continues_in_them(self):
         for length in (3, 7):
             step, seen = fail_at([2, 9])
             engine, data = Engine(step), list(range(5))
@@ -445,7 +445,7 @@ class TestTrainers:
             engine.run(data)
             assert seen == [(i, (i - 1) % 5) for i in range(1, 4 * length + 1)]
 
-    def test_a_stream_goes_on_with_what_comes(self):
+    def test_a_stream_continues_with_its_next_batches(self):
         step, seen = fail_at([3, 5])
         engine, stream = Engine(step), iter(range(100))
         run_failing(engine, stream, max_epochs=2, epoch_length=4)
@@ -478,7 +478,7 @@ class TestTrainers:
         engine.run(data)
         assert [batch for _, batch in seen] == [0, 1, 10, 11, 12, 13, 10, 11]
 
-    def test_a_run_over_other_data_begins_anew(self, caplog):
+    def test_a_run_over_other_data_starts_again(self, caplog):
         step, seen = fail_at([6])
         engine = Engine(step)
         run_failing(engine, [1, 2, 3, 4], max_epochs=3)
@@ -535,7 +535,7 @@ class TestTrainers:
         engine.run(data)
         assert seen[6:] == [(i, (i - 5) % 4) for i in range(5, 13)]
 
-    def test_a_deterministic_engine_goes_on_with_its_seed_and_pass(self):
+    def test_a_deterministic_engine_continues_with_its_seed_and_pass(self):
         def trained(moments):
             torch.manual_seed(5)
             step, seen = fail_at(moments)

@@ -73,7 +73,7 @@ class TestLengths:
         with pytest.raises(ValueError, match=r"zero size|at least one batch"):
             Engine(count).run(data)
 
-    def test_data_shorter_than_it_says_ends_the_epoch_and_is_reported_once(self):
+    def test_data_shorter_than_its_length_ends_the_epoch_and_is_reported_once(self):
         loader = Loader(5, 3)
         engine, completed = Engine(count), []
         engine.add_event_handler(
@@ -88,7 +88,7 @@ class TestLengths:
             assert Engine(count).run(loader, epoch_length=5, max_epochs=2).iteration == 10
 
     @pytest.mark.parametrize("actual", [5, 100])
-    def test_data_longer_than_it_says_is_reported_once(self, actual):
+    def test_data_longer_than_its_length_is_reported_once(self, actual):
         loader = Loader(3, actual)
         batches = []
         with pytest.warns(UserWarning, match="should have 3 iterations.*has more than 3") as warned:
@@ -177,7 +177,7 @@ class TestInterrupt:
         engine.state.max_epochs = None
         assert engine.run(range(3)).iteration == 3
 
-    def test_a_call_that_is_refused_leaves_the_pause_as_it_was(self):
+    def test_a_call_that_is_refused_leaves_the_pause_unchanged(self):
         engine = Engine(count)
         engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.interrupt)
         engine.run(range(4))

@@ -14,7 +14,7 @@ def epochs_and_iterations(engine):
 
 
 class TestExceptions:
-    def test_without_a_handler_it_goes_on_with_notes_that_say_where(self):
+    def test_without_a_handler_the_exception_propagates_with_notes(self):
         engine = Engine(count)
 
         @engine.on(Events.ITERATION_COMPLETED(once=3))
@@ -42,7 +42,7 @@ class TestExceptions:
         with pytest.raises(StopIteration):
             Engine(lambda engine, batch: next(iter([]))).run([0])
 
-    def test_all_handlers_run_before_an_error_goes_on(self):
+    def test_all_handlers_run_before_an_error_continues(self):
         engine, calls = Engine(lambda engine, batch: 1 / 0), []
 
         @engine.on(Events.EXCEPTION_RAISED)
@@ -68,7 +68,7 @@ class TestExceptions:
         engine.run(range(3), max_epochs=2)
         assert trace == ["ZeroDivisionError", (1, 2), (2, 5)]
 
-    def test_a_handler_may_give_up_the_batch_and_let_the_epoch_go_on(self):
+    def test_a_handler_may_skip_the_batch_and_continue_the_epoch(self):
         engine, steps, completed = (
             Engine(lambda engine, batch: steps.append(1 / batch) or 1),
             [],

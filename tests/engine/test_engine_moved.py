@@ -219,7 +219,7 @@ def epochs_of(engine):
 @pytest.mark.parametrize(
     "event", [event for event in EVENTS if event.name not in ("COMPLETED", "TERMINATE")]
 )
-def test_a_finished_state_that_is_loaded_within_a_run_goes_on_up_to_a_higher_limit(event):
+def test_a_finished_state_that_is_loaded_within_a_run_continues_up_to_a_higher_limit(event):
     engine = Engine(lambda engine, batch: batch)
     epochs, calls = epochs_of(engine), []
 

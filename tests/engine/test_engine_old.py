@@ -105,7 +105,7 @@ def test_what_is_not_registered_or_no_event_is_refused(event):
             engine.register_events(event)
 
 
-def test_an_exception_in_such_an_event_says_which():
+def test_an_exception_in_such_an_event_names_the_event():
     engine = Engine(lambda engine, batch: engine.fire_event(Plain.HALFWAY))
     register(engine, *Plain)
     engine.add_event_handler(Plain.HALFWAY, lambda: 1 / 0)

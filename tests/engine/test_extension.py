@@ -36,7 +36,7 @@ def test_run_contexts_are_entered_in_order_and_the_outermost_first():
     ]  # fmt: skip
 
 
-def test_run_contexts_are_told_whether_the_run_is_new_and_are_left_after_an_error():
+def test_run_contexts_get_whether_the_run_is_new_and_exit_after_an_error():
     engine, seen = make(), []
     engine.add_run_context(announced(seen, "it"))
     handle = engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.interrupt)
@@ -96,7 +96,7 @@ def test_registered_events_are_those_of_all_engines_and_ones_own():
     assert engine.registered_events == [*Events, "mine"]
 
 
-def test_the_iteration_in_the_epoch_begins_anew_with_each_epoch():
+def test_the_iteration_in_the_epoch_restarts_with_each_epoch():
     engine, seen = make(), []
     engine.add_event_handler(
         Events.EPOCH_STARTED | Events.EPOCH_COMPLETED,
@@ -107,7 +107,7 @@ def test_the_iteration_in_the_epoch_begins_anew_with_each_epoch():
     assert seen[1::2] == [1, 3]
 
 
-def test_the_state_and_the_position_in_the_data_are_put_back():
+def test_the_state_and_the_position_in_the_data_are_restored():
     engine = make()
     handle = engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.interrupt)
     engine.run([0, 1, 2, 3])
@@ -157,7 +157,7 @@ def test_a_meter_of_ones_own_counts_calls_and_is_gone_after_the_block():
     assert counter.counts == {"step": 6, "EPOCH_COMPLETED": 2}
 
 
-def test_an_object_of_ones_own_says_what_its_handlers_do_and_writes_elsewhere_in_a_dry_run(
+def test_a_custom_object_describes_its_handlers_and_writes_elsewhere_in_a_dry_run(
     tmp_path,
 ):
     class Writer:

@@ -158,7 +158,7 @@ def test_a_deterministic_trainer_trains_with_windows_too():
     assert steps == [2, 3, 5, 6]
 
 
-def test_the_trainer_knows_the_events_of_its_step():
+def test_the_trainer_registers_the_events_of_its_step():
     trainer = make_trainer()
     assert all(trainer.has_registered_events(event) for event in BackpropEvents)
 
@@ -333,7 +333,7 @@ def test_the_signatures_are_ignites_and_what_is_new_is_given_by_keyword():
     ({"amp_mode": "amp", "device": "cuda"}, False),
     ({"amp_mode": "amp", "amp_dtype": "bfloat16"}, False), ({}, False),
 ])  # fmt: skip
-def test_autocast_on_the_cpu_is_told_because_ignite_leaves_it_out(options, is_told, caplog):
+def test_autocast_on_the_cpu_is_reported_because_ignite_ignores_it(options, is_told, caplog):
     model = torch.nn.Linear(1, 1)
     create_supervised_trainer(
         model, torch.optim.SGD(model.parameters(), 0.1), torch.nn.MSELoss(), **options

@@ -8,7 +8,7 @@ from ignite.engine import Engine, Events
 from ignite.engine._loop import is_handled
 
 
-def test_an_exception_that_nobody_listens_to_is_not_taken_over(caplog):
+def test_an_exception_without_handlers_is_not_handled(caplog):
     engine, error = Engine(lambda engine, batch: None), ValueError("here")
     with caplog.at_level(logging.ERROR):
         assert not is_handled(engine, error)
@@ -32,7 +32,7 @@ def test_a_handler_takes_it_over_unless_it_raises_it_again():
     assert not is_handled(engine, error)
 
 
-def test_another_exception_of_a_handler_goes_on():
+def test_another_exception_of_a_handler_propagates():
     engine = Engine(lambda engine, batch: None)
     engine.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, exception: 1 / 0)
     with pytest.raises(ZeroDivisionError):

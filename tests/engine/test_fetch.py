@@ -23,7 +23,7 @@ def test_lengths_are_known_where_there_is_one():
     assert length_of(DataLoader(Stream())) is None
 
 
-def test_without_data_there_is_none_for_ever():
+def test_without_data_there_is_none_forever():
     assert list(itertools.islice(iterate(None), 3)) == [None] * 3
 
 
@@ -81,7 +81,7 @@ class Loader:
         return 3
 
 
-def test_samplers_and_data_sets_are_told_which_pass_begins_each_once():
+def test_set_epoch_of_samplers_and_datasets_is_called_once_per_pass():
     loader = Loader()
     Engine(lambda engine, batch: None).run(loader, max_epochs=3)
     assert loader.sampler.seen == loader.batch_sampler.seen == loader.dataset.seen == [0, 1, 2]
@@ -142,14 +142,12 @@ def five_before_and_zero_in_each_epoch(engine, sampler, index):
          "every second epoch", "at the end of epochs", "when a run starts",
          "back to that of a new one", "another one before"],
 )  # fmt: skip
-def test_a_program_that_tells_the_epoch_has_the_orders_that_it_asks_for(
-    tell, limits, epochs, caplog
-):
+def test_a_program_that_calls_set_epoch_gets_the_orders_of_its_epochs(tell, limits, epochs, caplog):
     assert order_of(distributed_sampler(), tell, **limits) == plain_orders(epochs)
     assert "set_epoch" not in caplog.text
 
 
-def test_where_the_program_never_tells_the_epoch_orders_change_and_a_warning_says_so_once(caplog):
+def test_if_the_program_never_calls_set_epoch_orders_change_and_one_warning_is_logged(caplog):
     sampler = distributed_sampler()
     assert order_of(sampler, lambda *_: None, num_runs=1, max_epochs=3) == plain_orders([0, 1, 2])
     (record,) = [record for record in caplog.records if "set_epoch" in record.getMessage()]
@@ -168,14 +166,14 @@ def test_without_an_epoch_that_can_be_read_it_is_left_to_the_program():
     assert loader.sampler.seen == [10, 11, 12]
 
 
-def test_loaders_of_our_own_are_told_without_a_word(caplog):
+def test_set_epoch_of_our_own_loaders_is_called_without_a_warning(caplog):
     Engine(lambda engine, batch: None).run(
         ArrayLoader(torch.arange(4), batch_size=2, shuffle=True), max_epochs=3
     )
     assert caplog.text == ""
 
 
-def test_what_a_sampler_was_told_is_forgotten_with_it():
+def test_the_epoch_of_a_sampler_is_dropped_with_it():
     sampler = Told(epoch=0)
     loader = Loader()
     loader.sampler = loader.batch_sampler.sampler = sampler
@@ -201,7 +199,7 @@ def test_what_cannot_be_kept_in_mind_is_left_to_the_program():
     assert loader.sampler.epoch == 0
 
 
-def test_a_resumed_run_tells_the_epoch_that_it_is_in():
+def test_a_resumed_run_calls_set_epoch_with_its_current_epoch():
     loader, engine = Loader(), Engine(lambda engine, batch: None)
     engine.load_state_dict({"iteration": 6, "epoch_length": 3, "max_epochs": 4})
     engine.run(loader)
@@ -214,7 +212,7 @@ def test_passes_within_an_epoch_have_numbers_of_their_own():
     assert loader.sampler.seen == [0, 1, 2, 3]
 
 
-def test_what_the_program_tells_itself_is_left_alone():
+def test_epochs_that_the_program_sets_are_not_changed():
     loader, engine = Loader(), Engine(lambda engine, batch: None)
     orders = []
 
@@ -227,7 +225,7 @@ def test_what_the_program_tells_itself_is_left_alone():
     assert orders == [1, 2, 3]
 
 
-def test_data_that_counts_its_passes_is_only_told_when_a_run_begins():
+def test_set_epoch_of_data_that_counts_its_passes_is_only_called_when_a_run_begins():
     class Counting(Told):
         def __iter__(self):
             return iter(range(2))

@@ -137,7 +137,7 @@ def test_a_made_up_call_comes_before_the_end_of_the_run():
     assert order == ["last", "terminate"]
 
 
-def test_an_error_in_a_made_up_call_says_where():
+def test_an_error_in_a_trial_call_names_its_origin():
     engine = Engine(lambda engine, batch: None)
 
     @engine.on(Events.EPOCH_COMPLETED(last=True))

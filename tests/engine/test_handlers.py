@@ -52,7 +52,7 @@ def test_what_comes_by_keyword_may_be_left_out():
     assert seen == [("both", 3), ("one", 3), "engine", "bare"]
 
 
-def test_call_each_goes_on_after_an_error_but_not_after_ctrl_c():
+def test_call_each_continues_after_an_error_but_not_after_ctrl_c():
     calls = []
 
     def fail():
@@ -87,7 +87,7 @@ def test_a_note_names_the_handler_once():
     assert len(set(notes)) == len(notes)
 
 
-def test_a_table_knows_when_it_has_to_be_fired():
+def test_a_table_computes_when_it_must_be_fired():
     table = Table("EVENT", Payload())
     table.refresh(is_watched=False)
     assert (table.active, table.is_busy) == (False, False)

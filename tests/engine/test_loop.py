@@ -238,7 +238,7 @@ def test_terminate_leaves_out_completed_if_asked_to(skip):
     assert engine.should_terminate == ("skip_completed" if skip else True)
 
 
-def test_terminate_epoch_tells_how_many_iterations_were_done_and_may_leave_out_epoch_completed():
+def test_terminate_epoch_passes_the_number_of_iterations_and_may_omit_epoch_completed():
     counters, completed = [], []
     engine = Engine(lambda engine, batch: None)
     engine.add_event_handler(

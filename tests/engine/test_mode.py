@@ -45,7 +45,7 @@ def test_what_is_there_already_is_not_written_again():
 
 
 @pytest.mark.parametrize("is_training", [True, False])
-def test_a_part_that_somebody_puts_into_the_other_mode_is_put_back(is_training):
+def test_a_part_whose_mode_a_user_changes_is_restored(is_training):
     model = Counted()
     mode = Mode(model, is_training)
     for part in (model, model.inner, model.inner[1]):
@@ -146,7 +146,7 @@ def test_a_copy_is_of_the_copied_model(copied):
 
 
 @pytest.mark.parametrize("name", ["train", "eval"])
-def test_a_class_with_a_method_of_its_own_is_asked_each_time_whatever_it_does(name):
+def test_a_class_with_its_own_method_is_called_each_time(name):
     calls = []
 
     def told(self, *args):

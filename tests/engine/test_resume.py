@@ -62,14 +62,14 @@ def test_a_finished_run_that_is_resumed_is_no_surprise(tmp_path, caplog):
     assert said.levelname == "INFO"
 
 
-def test_metrics_of_the_epoch_at_hand_go_on_where_ignite_began_anew(tmp_path):
+def test_metrics_of_the_current_epoch_continue_where_ignite_started_again(tmp_path):
     save_run(tmp_path, stop_at=2)
     engine, seen = make()
     assert engine.run([1, 2, 3, 4], max_epochs=1, resume=tmp_path).metrics == {"mean": 2.5}
     assert seen == [3, 4]
 
 
-def test_handlers_of_the_first_events_see_the_restored_state_and_what_they_change_is_put_back(
+def test_handlers_of_the_first_events_see_the_restored_state_and_what_they_change_is_restored(
     tmp_path,
 ):
     save_run(tmp_path, stop_at=3, best=0.75)
@@ -154,7 +154,7 @@ def test_without_a_best_one_the_run_begins_at_the_beginning(tmp_path):
     assert seen == [1, 2]
 
 
-def test_a_run_that_fails_goes_on_in_the_same_process_with_the_next_batch(tmp_path):
+def test_a_run_that_fails_continues_in_the_same_process_with_the_next_batch(tmp_path):
     engine, seen = make()
     Checkpoint.of(engine, tmp_path)
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: 1 / 0)
@@ -190,7 +190,9 @@ def test_nothing_is_executed_and_damage_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("fail_at", [2, 3, 4, 5, 6, 9])
-def test_a_stream_of_unknown_length_goes_on_in_its_first_pass_and_in_later_ones(tmp_path, fail_at):
+def test_a_stream_of_unknown_length_continues_in_its_first_pass_and_in_later_ones(
+    tmp_path, fail_at
+):
     class Stream(torch.utils.data.IterableDataset):
         def __iter__(self):
             return iter(range(6))

@@ -107,7 +107,7 @@ def test_gradients_and_loss_are_those_of_the_whole_batch(name, size, seed, refus
 
 @pytest.mark.parametrize("kind", ["forward", "backward"])
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
-def test_the_size_that_fits_is_kept_and_told_once(kind, error, caplog):
+def test_the_size_that_fits_is_kept_and_logged_once(kind, error, caplog):
     model = ScarceMemory(linear(), above(3, kind), error)
     trainer = make_trainer(model)
     trainer.run(make_batches(3, size=10), max_epochs=2)
@@ -297,7 +297,7 @@ def test_mixed_precision_is_split_too():
     assert model.model.weight.grad.isfinite().all()
 
 
-def test_a_loss_of_unknown_kind_is_told_once(caplog):
+def test_a_loss_of_unknown_kind_is_reported_once(caplog):
     model = ScarceMemory(network(), above(2))
     trainer = make_trainer(model, CLASS_LOSSES["two terms"])
     trainer.run([(torch.ones(4, 3).double(), torch.zeros(4).long())] * 3)

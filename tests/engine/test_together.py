@@ -49,7 +49,7 @@ def step(engine, batch):
     return batch
 
 
-def test_a_single_process_asks_nobody(monkeypatch):
+def test_a_single_process_uses_no_collective(monkeypatch):
     monkeypatch.setattr(together, "call_roll", lambda *_: pytest.fail("the store was touched"))
     engine, decider = Engine(step), Decider()
     engine.add_event_handler(Events.ITERATION_COMPLETED, decider)
@@ -58,7 +58,7 @@ def test_a_single_process_asks_nobody(monkeypatch):
     assert together.is_everywhere(engine, decider)
 
 
-def test_what_decides_is_told_by_class_event_and_number(rolls):
+def test_handlers_that_decide_are_identified_by_class_event_and_number(rolls):
     engine, needed = Engine(step), Needed()
     for event in (
         Events.EPOCH_COMPLETED,
@@ -116,7 +116,7 @@ def test_one_that_was_not_there_when_the_run_began_is_alone(rolls):
     assert [entry for entry in rolls[0].log if entry[0] == "any"] == []
 
 
-def test_engines_are_told_apart_by_their_steps(rolls):
+def test_engines_are_distinguished_by_their_steps(rolls):
     class Step:
         def __call__(self, engine, batch):
             return batch

@@ -131,7 +131,7 @@ def test_meters_see_data_step_handlers_and_nested_runs_the_outer_ones_first():
     assert (outer.state.output, inner.state.output) == (3, 5)
 
 
-def test_without_meters_everything_is_as_it_was():
+def test_without_meters_everything_is_unchanged():
     seen = []
     engine = make_engine()
     before = {name: list(table.calls) for name, table in engine._tables.items()}
@@ -177,7 +177,7 @@ def test_a_measured_handler_is_found_removed_and_named_in_notes():
     assert any("broken" in note for note in caught.value.__notes__)
 
 
-def test_a_meter_by_itself_changes_nothing():
+def test_a_meter_alone_changes_nothing():
     engine, inner = Engine(lambda engine, batch: batch), Engine(lambda engine, batch: batch)
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: inner.run([1]))
     with engine.measured(Meter()):

@@ -119,7 +119,7 @@ def test_the_events_of_the_step_are_fired_in_order_and_the_optimizers_once_a_win
     assert fired == [1, *backward, 2, *backward, *step, 3, *backward, *step]
 
 
-def test_each_event_finds_the_step_where_it_says():
+def test_each_event_gets_its_step_from_its_counter():
     batches, model = make_batches(1), linear()
     trainer, weight = make_trainer(model, clip_grad_norm=0.01), model.weight.detach().clone()
     seen = {}
@@ -151,7 +151,7 @@ def test_filters_count_the_firings():
     assert seen == [4, 8]
 
 
-def test_the_step_in_a_plain_engine_fires_what_the_engine_knows():
+def test_the_step_in_a_plain_engine_fires_the_registered_events():
     model, fired = linear(), []
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trainer = Engine(supervised_training_step(model, optimizer, mse))

@@ -134,7 +134,7 @@ def test_a_model_is_a_module_a_class_a_function_or_left_out():
         ({"epochs": 0}, ValueError, "epochs should be at least 1"),
     ],
 )
-def test_a_refused_fit_leaves_the_estimator_as_it_was(options, error, words):
+def test_a_refused_fit_leaves_the_estimator_unchanged(options, error, words):
     estimator = classifier().fit(X, LABELS)
     before, learner = estimator.predict_proba(X), estimator.learner_
     estimator.set_params(**options)

@@ -14,7 +14,7 @@ def command(folder, *arguments):
     return [sys.executable, DIGITS, "--output", folder, *arguments]
 
 
-def test_it_reaches_its_accuracy_keeps_the_best_and_says_where_to_look(tmp_path):
+def test_it_reaches_its_accuracy_keeps_the_best_weights_and_prints_the_paths(tmp_path):
     run = subprocess.run(command(tmp_path), capture_output=True, text=True, check=True)
     best = re.search(r"Best accuracy on 360 held-out digits: (\S+) \(epoch (\d+)\)", run.stdout)
     by_epoch = dict(re.findall(r"epoch +(\d+)  accuracy (\S+)  loss", run.stdout))

@@ -26,7 +26,7 @@ def test_the_first_program_of_the_readme_runs(capsys):
     assert any(line.startswith("      - validate  [every=5, last=True]  (") for line in lines)
 
 
-def test_the_second_one_saves_and_a_second_life_of_it_finds_nothing_left_to_do(
+def test_the_second_signal_saves_and_the_resumed_run_has_nothing_left_to_do(
     tmp_path, monkeypatch, caplog
 ):
     monkeypatch.chdir(tmp_path)

@@ -86,7 +86,7 @@ def test_files_find_a_reader_that_executes_them(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants:UserWarning")  # torch 2.14
-def test_files_find_a_reader_that_believes_them(tmp_path):
+def test_malicious_files_are_loaded_by_a_reader_without_checks(tmp_path):
     names = ("tuples_in_tuples_as_key", "bytearray_of_a_size", "codec_that_is_imported")
     paths = write_all(
         tmp_path,

@@ -111,7 +111,7 @@ def test_the_row_holds(each, tmp_path):
 
 
 @pytest.mark.parametrize("error", [None, ValueError])
-def test_handlers_are_put_back_however_the_run_ends(error):
+def test_handlers_are_restored_however_the_run_ends(error):
     before = {
         number: signal.getsignal(number)
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)

@@ -135,7 +135,7 @@ def test_a_snapshot_of_work_on_another_stream_is_complete():
 
 
 @pytest.mark.parametrize("background", [True, False])
-def test_a_checkpoint_holds_the_weights_of_its_iteration_while_training_goes_on(
+def test_a_checkpoint_holds_the_weights_of_its_iteration_while_training_continues(
     tmp_path, background
 ):
     model = nn.Linear(512, 512).to(DEVICE)

@@ -206,7 +206,7 @@ def test_one_name_of_an_attribute_is_no_list_of_letters():
 @pytest.mark.parametrize(
     ("wrong", "meant"), [("body.wieght", "body.weight"), ("boddy", "body"), ("xyz", None)]
 )
-def test_a_name_of_no_weight_is_told_with_the_one_that_was_meant(wrong, meant):
+def test_a_name_of_no_weight_is_reported_with_a_suggestion(wrong, meant):
     model = torch.nn.Sequential()
     model.add_module("body", torch.nn.Linear(1, 1))
     end = (

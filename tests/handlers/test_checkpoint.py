@@ -170,7 +170,7 @@ def test_the_last_checkpoint_is_the_best_one(tmp_path):
     assert len(names_in(tmp_path)) == 3
 
 
-def test_the_state_says_which_files_are_kept_and_loads_safely(tmp_path):
+def test_the_state_lists_the_kept_files_and_loads_safely(tmp_path):
     checkpoint = Checkpoint({"m": Counter()}, tmp_path, n_saved=2, include_self=True)
     for i in (1, 2):
         checkpoint(trainer(i))
@@ -237,7 +237,7 @@ def test_a_second_handler_of_the_same_event_sees_that_event():
     assert by_hand.last_event_name is None
 
 
-def test_a_file_says_how_far_the_run_is_that_an_evaluator_runs_in(tmp_path):
+def test_a_file_has_the_progress_of_the_run_around_an_evaluator(tmp_path):
     trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
     checkpoint = Checkpoint(
         {"m": Counter()}, tmp_path, score_function=lambda engine: trainer.state.epoch / 2, score_name="acc",

@@ -36,7 +36,7 @@ def test_nan_stops_at_the_third_score():
     assert handler.best_score == 0.5
 
 
-def test_attached_to_an_evaluator_it_begins_anew_with_the_trainer():
+def test_attached_to_an_evaluator_it_starts_again_with_the_trainer():
     trainer, evaluator, handler = make_pair([0.5, 0.4, 0.3, 0.2, 0.1], 2)
     handler.attach(evaluator)
     assert trainer.run([0], max_epochs=9).epoch == 3
@@ -45,7 +45,7 @@ def test_attached_to_an_evaluator_it_begins_anew_with_the_trainer():
     assert handler.best_score == 0.2
 
 
-def test_where_it_begins_anew_can_be_said():
+def test_the_event_that_resets_it_can_be_set():
     trainer, evaluator, handler = make_pair([0.5, 0.4, 0.3, 0.2], 2)
     handler.attach(evaluator, Events.EPOCH_COMPLETED, evaluator, Events.STARTED)
     assert trainer.run([0], max_epochs=4).epoch == 4
@@ -126,7 +126,7 @@ def test_scores_may_be_tensors_and_whole_numbers(score):
     assert handler.best_score == float(score)
 
 
-def test_a_score_that_is_no_number_is_an_error_that_says_so():
+def test_a_score_that_is_not_a_number_is_an_error():
     trainer, _, handler = make_pair([None])
     with pytest.raises(TypeError) as info:
         handler(trainer)

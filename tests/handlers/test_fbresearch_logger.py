@@ -56,7 +56,7 @@ def test_the_lines_of_a_run(time, lines):
     ]
 
 
-def test_waiting_for_data_is_told_from_the_step_and_other_handlers_are_neither(time, lines):
+def test_waiting_for_data_is_distinguished_from_the_step_and_from_other_handlers(time, lines):
     trainer, data = trainer_that_takes(time, 3, 1)
     attached(trainer)
     trainer.add_event_handler(

@@ -23,7 +23,7 @@ def test_the_pattern_has_the_parts_that_are_asked_for(parts, pattern):
     assert setup_filename_pattern(*parts) == pattern
 
 
-def test_a_pattern_tells_files_apart():
+def test_a_pattern_distinguishes_files():
     with pytest.raises(
         ValueError, match="At least one of with_score and with_global_step should be True"
     ):
@@ -105,7 +105,7 @@ def test_formats_for_values_that_are_not_there_yet_are_left_to_the_first_save():
     assert FileNames(["m"], "", False, None, "{global_step:05d}.{ext}").fill(7, None) == "00007.pt"
 
 
-def test_a_family_is_told_by_what_names_are_made_of():
+def test_a_family_is_identified_by_the_parts_of_its_names():
     base = (["m"], "", False, None, None)
     others = [(["o"], "", False, None, None), (["m"], "p", False, None, None), (["m"], "", True, None, None),
               (["m"], "", True, "acc", None), (["m"], "", False, None, "{name}.{ext}")]  # fmt: skip
@@ -116,6 +116,6 @@ def test_a_family_is_told_by_what_names_are_made_of():
 @pytest.mark.parametrize(
     ("wrong", "meant"), [("nam", "name"), ("global_stp", "global_step"), ("extt", "ext")]
 )
-def test_a_misspelt_field_of_a_pattern_is_told_with_the_one_that_was_meant(wrong, meant):
+def test_a_misspelled_field_of_a_pattern_is_reported_with_a_suggestion(wrong, meant):
     with pytest.raises(KeyError, match=f"given '{wrong}'. Did you mean '{meant}'"):
         FileNames(["m"], "", False, None, "{" + wrong + "}.pt").check()

@@ -266,7 +266,7 @@ def test_profilers(trainer, tmp_path):
     assert profiler.traces == []
 
 
-def test_reading_back_is_told_from_saving(trainer, tmp_path):
+def test_reading_back_is_distinguished_from_saving(trainer, tmp_path):
     holder = Holder("is refused")
     trainer.add_event_handler(Events.ITERATION_COMPLETED, holder)
     Checkpoint.of(trainer, tmp_path)

@@ -71,7 +71,7 @@ def test_best_values_are_saved_with_the_run(time):
     assert (best.value, best.epoch, best.lower) == (0.5, 1, True)
 
 
-def test_the_direction_of_a_metric_can_be_told(time):
+def test_the_direction_of_a_metric_can_be_set(time):
     trainer, progress, data, _ = make(time, lower_is_better={"loss": False})
     trainer.run(data, max_epochs=3)
     assert progress._best["validation", "loss"].value == 0.7

@@ -35,7 +35,7 @@ def make_optimizer():
     return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
 
 
-def test_a_history_that_a_program_sets_to_none_begins_anew():
+def test_a_history_that_a_program_sets_to_none_starts_again():
     trainer = idle()
     schedule = PiecewiseLinear(make_optimizer(), "lr", [(0, 0.0), (4, 4.0)], save_history=True)
     schedule.attach(trainer)
@@ -133,7 +133,7 @@ def test_the_start_of_a_time_limit_is_read_and_set_in_the_time_of_the_wall():
     assert trainer.run(range(3)).iteration == 1
 
 
-def test_a_concatenation_tells_its_current_scheduler():
+def test_a_concatenation_exposes_its_current_scheduler():
     optimizer = make_optimizer()
     parts = [LinearCyclicalScheduler(optimizer, "lr", 1, 0, cycle_size=2) for _ in range(2)]
     scheduler = ConcatScheduler(parts, durations=[2])
@@ -144,7 +144,7 @@ def test_a_concatenation_tells_its_current_scheduler():
     assert found == [0, 0, 1, 1]
 
 
-def test_a_checkpoint_tells_what_it_would_save():
+def test_a_checkpoint_lists_what_it_would_save():
     model = torch.nn.Linear(1, 1)
     found = Checkpoint({"model": model}, lambda checkpoint, filename: None)._setup_checkpoint()
     assert found["model"].keys() == {"weight", "bias"}
@@ -177,7 +177,7 @@ def test_the_unit_of_a_bar_can_be_set_at_any_time(options, expected, monkeypatch
     assert expected in text or not options
 
 
-def test_a_progress_bar_tells_its_options(monkeypatch):
+def test_a_progress_bar_exposes_its_options(monkeypatch):
     bar = ProgressBar(persist=True, bar_format="{n_fmt}", ncols=9)
     assert (bar.persist, bar.bar_format, bar.tqdm_kwargs) == (True, "{n_fmt}", {"ncols": 9})
 
@@ -223,7 +223,7 @@ def lines_of(run, level=logging.INFO):
         ),
     ],
 )
-def test_the_log_says_how_a_run_begins_in_ignites_words(state, limits, expected):
+def test_the_log_of_the_start_of_a_run_is_that_of_ignite(state, limits, expected):
     trainer = idle()
     if state is not None:
         trainer.load_state_dict(state)

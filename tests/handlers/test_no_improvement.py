@@ -47,7 +47,7 @@ def test_options_are_those_of_early_stopping():
     assert calls([1.0, 1.3, 1.6], 2, threshold=0.5, cumulative=True)[0] == ["pass", "pass", "pass"]
 
 
-def test_a_saved_handler_goes_on():
+def test_a_saved_handler_continues():
     _, handler = calls([1.0, 0.5], 2)
     other = calls([], 2)[1]
     other.load_state_dict(handler.state_dict())

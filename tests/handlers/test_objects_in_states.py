@@ -143,7 +143,7 @@ def test_other_objects_are_refused_unless_both_sides_ask_for_them(background, tm
             Checkpoint.load_objects({"history": History()}, handler.last_checkpoint)
 
 
-def test_a_run_with_other_objects_is_resumed_if_its_checkpoint_is_told_so(tmp_path):
+def test_a_run_with_other_objects_is_resumed_if_its_checkpoint_allows_it(tmp_path):
     def run(num_epochs, weights_only):
         history = History()
         trainer = Engine(lambda engine, batch: batch)

@@ -56,7 +56,7 @@ def test_every_kth_call_saves_and_files_are_numbered_by_calls(tmp_path, args, kw
         assert torch.load(tmp_path / name, weights_only=True).keys() == MODEL.state_dict().keys()
 
 
-def test_each_object_has_files_of_its_own(tmp_path):
+def test_each_object_has_its_own_files(tmp_path):
     found = files_of(tmp_path, {"m": MODEL, "o": OPTIMIZER}, "p", save_interval=2, n_saved=2)
     assert found == ["p_m_4.pth", "p_m_6.pth", "p_o_4.pth", "p_o_6.pth"]
     assert set(torch.load(tmp_path / "p_o_6.pth", weights_only=True)) == {"state", "param_groups"}
@@ -159,7 +159,7 @@ def test_what_has_no_meaning_any_more_is_refused(tmp_path):
     [("n_save", "n_saved"), ("filename_prefx", "filename_prefix"), ("require_emtpy", "require_empty"),
      ("save_intervall", "save_interval"), ("score_func", "score_function"), ("backgroud", "background")],
 )  # fmt: skip
-def test_a_misspelt_argument_is_refused_with_the_one_that_is_meant(tmp_path, name, meant):
+def test_a_misspelled_argument_is_refused_with_the_one_that_is_meant(tmp_path, name, meant):
     with pytest.raises(
         TypeError, match=f"ModelCheckpoint has no argument {name!r}. Did you mean {meant!r}"
     ):
@@ -167,7 +167,7 @@ def test_a_misspelt_argument_is_refused_with_the_one_that_is_meant(tmp_path, nam
     assert not (tmp_path / "run").exists()
 
 
-def test_options_of_torch_are_no_misspelt_arguments(tmp_path):
+def test_options_of_torch_are_no_misspelled_arguments(tmp_path):
     assert ModelCheckpoint(tmp_path, pickle_protocol=3).save_handler.kwargs == {
         "pickle_protocol": 3
     }

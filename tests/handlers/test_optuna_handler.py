@@ -93,7 +93,7 @@ def test_a_dry_run_reports_nothing():
     assert trial.values == {}
 
 
-def test_mistakes_are_told(monkeypatch):
+def test_mistakes_are_reported(monkeypatch):
     with pytest.raises(TypeError, match="trial should be an Optuna trial"):
         OptunaHandler(3, "loss")
     with pytest.raises(TypeError, match="metric should be the name"):

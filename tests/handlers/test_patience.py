@@ -43,7 +43,9 @@ def slow_oracle(scores, limit, mode, threshold, threshold_mode, cumulative):
 @pytest.mark.parametrize("threshold_mode", ["abs", "rel"])
 @pytest.mark.parametrize("cumulative", [False, True])
 @given(scores=SCORES, limit=st.integers(1, 4), threshold=st.sampled_from([0.0, 0.1, 0.5]))
-def test_it_runs_out_as_the_rule_says(mode, threshold_mode, cumulative, scores, limit, threshold):
+def test_patience_runs_out_by_its_definition(
+    mode, threshold_mode, cumulative, scores, limit, threshold
+):
     expected = slow_oracle(scores, limit, mode, threshold, threshold_mode, cumulative)
     options = {
         "mode": mode,

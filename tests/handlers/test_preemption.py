@@ -41,7 +41,7 @@ def test_the_run_is_saved_and_exits_with_the_code_of_the_signal(signum):
     assert [name for name in events if isinstance(name, str)] == ["TERMINATE"]
 
 
-def test_control_c_is_a_keyboard_interrupt_that_nobody_takes_over():
+def test_control_c_is_a_keyboard_interrupt_that_is_not_handled():
     trainer, _, saved = make(signal.SIGINT)
     trainer.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, exception: None)
     with pytest.raises(KeyboardInterrupt):
@@ -49,7 +49,7 @@ def test_control_c_is_a_keyboard_interrupt_that_nobody_takes_over():
     assert saved == [3]
 
 
-def test_without_an_exit_run_returns_and_can_go_on():
+def test_without_an_exit_run_returns_and_can_continue():
     trainer, preemption, saved = make(raise_exit=False)
     assert trainer.run(range(9)).iteration == 3
     assert preemption.received == signal.SIGTERM
@@ -79,7 +79,7 @@ def test_earlier_handlers_are_called_and_put_back(signum):
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
-def test_handlers_are_put_back_after_failures(signum):
+def test_handlers_are_restored_after_failures(signum):
     before = signal.getsignal(signum)
     trainer = Engine(lambda engine, batch: 1 / 0)
     Preemption().attach(trainer)

@@ -196,7 +196,7 @@ def test_saving_changes_nothing(tmp_path):
     assert_same(with_it, seldom)
 
 
-def test_a_finished_run_does_nothing_and_says_so(tmp_path, caplog):
+def test_a_finished_run_does_nothing_and_reports_it(tmp_path, caplog):
     Run(tmp_path).run()
     again = Run(tmp_path)
     with caplog.at_level(logging.INFO):
@@ -316,7 +316,7 @@ def test_a_damaged_checkpoint_is_left_out_and_the_one_before_it_resumed(tmp_path
     assert_same(second.digest(), expected)
 
 
-def test_a_table_says_what_was_restored_and_what_was_not(tmp_path, caplog):
+def test_a_table_lists_what_was_restored_and_what_was_not(tmp_path, caplog):
     Run(tmp_path).run()
     other = Run(None)
 

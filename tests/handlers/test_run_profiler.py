@@ -135,7 +135,7 @@ def test_what_others_do_around_the_run_is_the_engines(clock):
     }
 
 
-def test_a_new_run_begins_anew_and_one_that_goes_on_adds(clock):
+def test_a_new_run_starts_again_and_a_continued_one_adds(clock):
     trainer, profiler = make(clock)
     trainer.run([0, 0])
     trainer.run([0, 0])
@@ -212,7 +212,7 @@ def test_the_check_of_traces_finds_a_planted_fault():
         check_trace([named, {**event, "ts": 0, "dur": 5}, {**event, "ts": 3, "dur": 5}])
 
 
-def test_a_trace_looks_back_as_far_as_it_was_told(tmp_path):
+def test_a_trace_keeps_the_requested_number_of_events(tmp_path):
     trainer, profiler = Engine(lambda engine, batch: None), RunProfiler(num_slices=4)
     profiler.attach(trainer)
     trainer.run(range(50))
@@ -256,7 +256,7 @@ def test_the_number_of_slices_is_positive(num_slices):
         RunProfiler(num_slices=num_slices)
 
 
-def test_before_a_run_there_is_nothing_to_tell(tmp_path):
+def test_before_a_run_there_are_no_times(tmp_path):
     profiler = RunProfiler()
     assert profiler.scalars() == {"time/engine": 0.0, "time/whole": 0.0}
     assert "whole" in profiler.table()
@@ -285,7 +285,7 @@ def test_a_trainer_that_it_is_attached_to_is_freed_without_the_collector():
     assert "step" in profiler.table()
 
 
-def test_processes_tell_each_other_who_is_slow_and_write_files_of_their_own(tmp_path):
+def test_processes_exchange_which_rank_is_slow_and_write_their_own_files(tmp_path):
     first, second = harness.run(partial(profiler_processes.profile_uneven_ranks, str(tmp_path)), 2)
     assert (
         first[0]

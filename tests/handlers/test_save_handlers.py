@@ -24,7 +24,7 @@ def names_in(folder):
     return sorted(os.listdir(folder))
 
 
-def test_what_is_written_is_read_back_and_says_what_it_is(tmp_path):
+def test_written_files_are_read_back_with_their_type(tmp_path):
     saver = DiskSaver(tmp_path)
     note = storage.Note(step=7, score=0.5, family="f")
     metadata = Metadata(basename="b")

@@ -27,7 +27,7 @@ def test_an_evaluation_of_this_iteration_has_a_score_and_one_of_an_earlier_one_h
     assert found == [None, 2.0, None, 2.0, None]
 
 
-def test_metrics_of_the_trainer_count_when_they_are_computed_anew():
+def test_metrics_of_the_trainer_count_when_they_are_computed_again():
     trainer, engines = make()
     Average().attach(trainer, "own")
     score, found = Score("own", "max"), []

@@ -233,7 +233,7 @@ class TestRollback:
         # Iteration 10 is not looked at, 11 neither; 12 is bad. The copy of iteration 8 was confirmed by 9.
         assert run() == Run(left_out(batches, 8, 9, 10, 11))()
 
-    def test_a_window_of_accumulation_begins_anew(self):
+    def test_a_window_of_accumulation_starts_again(self):
         batches = make_batches(10, bad=[5])
         run = Run(batches, {"policy": "rollback", "every": 4}, gradient_accumulation_steps=2)
         weights = run()

@@ -72,7 +72,7 @@ def test_the_first_value_is_that_of_event_one(name):
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("is_attached_first", [True, False])
 @pytest.mark.parametrize("num_before", [0, 1, 5])
-def test_a_run_that_is_resumed_goes_on_from_its_first_iteration(
+def test_a_run_that_is_resumed_continues_from_its_first_iteration(
     name, is_attached_first, num_before
 ):
     first, engine = MAKERS[name](create_new=True), make_engine()

@@ -29,7 +29,7 @@ def test_it_is_torchs_average():
     assert not swa.swa_model.training
 
 
-def test_a_saved_mean_goes_on():
+def test_a_saved_mean_continues():
     model = nn.Linear(1, 1, bias=False)
     step = lambda engine, batch: model.weight.data.fill_(batch)  # noqa: E731
     whole, first, second = SWAHandler(model), SWAHandler(model), SWAHandler(model)

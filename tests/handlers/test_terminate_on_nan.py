@@ -53,7 +53,7 @@ def test_nan_and_infinity_stop_the_run(output):
      torch.tensor(True), np.float64(3), {"a": (1.0, torch.ones(2))}],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_everything_finite_goes_on(output):
+def test_a_run_with_finite_values_continues(output):
     assert not stops(output)
 
 
@@ -62,7 +62,7 @@ def test_everything_finite_goes_on(output):
     [None, np.ones(1), {1.0}, object(), [1.0, None]],
     ids=lambda value: type(value).__name__,
 )
-def test_what_cannot_be_looked_at_is_an_error_that_says_what_to_do(output):
+def test_values_that_cannot_be_inspected_are_an_error_that_says_what_to_do(output):
     with pytest.raises(TypeError, match="x should be Number or Tensor") as info:
         stops(output)
     assert (
@@ -75,7 +75,7 @@ def test_the_transform_picks_what_is_looked_at():
     assert not stops((NAN, 1.0), output_transform=lambda output: output[1])
 
 
-def test_it_says_so_and_adds_nothing_to_the_loggers(caplog):
+def test_it_logs_it_and_does_not_change_the_loggers(caplog):
     def all_handlers():
         loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
         return sum(len(logger.handlers) for logger in loggers)

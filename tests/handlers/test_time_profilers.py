@@ -250,7 +250,7 @@ def test_nothing_is_left_on_the_engine_and_nothing_swallowed(clock, profiler_typ
 
 
 @PROFILERS
-def test_a_new_run_begins_anew_and_one_that_goes_on_adds(clock, profiler_type):
+def test_a_new_run_starts_again_and_a_continued_one_adds(clock, profiler_type):
     engine, profiler = Engine(lambda engine, batch: clock.spend(1.0)), profiler_type()
     profiler.attach(engine)
     engine.run(range(2))
@@ -305,7 +305,7 @@ def test_both_may_be_attached_together_and_do_not_time_each_other(clock):
     ]
 
 
-def test_a_loaded_state_goes_on_at_its_iteration(clock):
+def test_a_loaded_state_continues_at_its_iteration(clock):
     engine, profiler = make(clock), BasicTimeProfiler()
     profiler.attach(engine)
     engine.load_state_dict({"epoch": 1, "max_epochs": 2, "epoch_length": 4})

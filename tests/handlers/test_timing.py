@@ -18,7 +18,7 @@ def time(monkeypatch):
     return time
 
 
-def test_it_runs_pauses_and_goes_on(time):
+def test_it_runs_pauses_and_continues(time):
     timer = Timer()
     time.go(1)
     assert timer.value() == 1

@@ -84,7 +84,7 @@ def test_a_folder_that_cannot_be_made_ends_the_run_with_that_error(tmp_path):
     assert profiler._profile is None
 
 
-def test_a_run_that_goes_on_has_traces_of_its_own(tmp_path):
+def test_a_continued_run_has_its_own_traces(tmp_path):
     trainer, profiler = make(), TorchProfiler(tmp_path, wait=0, warmup=1, active=1)
     profiler.attach(trainer)
     trainer.add_event_handler(Events.ITERATION_COMPLETED(once=4), lambda: trainer.interrupt())

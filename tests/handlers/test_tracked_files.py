@@ -176,7 +176,7 @@ def test_files_of_others_are_let_be(tmp_path):
     assert names_in(tmp_path) == ["best_m_1.pt", "m_0.pt", "m_2.pt", "other_1.pt"]
 
 
-def test_what_a_loaded_state_says_is_joined_to_them(tmp_path):
+def test_the_content_of_a_loaded_state_is_joined_to_them(tmp_path):
     checkpoint = Checkpoint({"m": MODEL}, tmp_path, n_saved=3)
     for i in (10, 11, 12):
         checkpoint(trainer(i))
@@ -301,7 +301,7 @@ def test_one_process_writes_for_all(processes):
 NO_SPACE = "OSError: [Errno 28] No space left on device"
 
 
-def test_if_one_process_cannot_write_it_raises_and_nobody_waits_for_it(processes):
+def test_if_one_process_cannot_write_it_raises_and_no_process_waits_for_it(processes):
     first, second = processes(checkpoint_processes.writing_fails_in_the_first)
     assert first == (NO_SPACE, [(1, "c_1.pt")], ["c_3.pt"])
     assert second == (None, [(2, "c_2.pt")], ["c_3.pt"])
@@ -333,7 +333,7 @@ def test_the_one_that_writes_takes_over_what_is_there(processes):
     assert restarts == 1
 
 
-def test_making_one_waits_for_nobody(processes):
+def test_creating_one_does_not_wait_for_other_processes(processes):
     assert processes(checkpoint_processes.constructors_ask_nobody) == (True, True)
 
 

@@ -17,7 +17,7 @@ from ignite.storage import Item, Note, Row, check_name
 NAN = math.nan
 
 
-def test_both_lists_are_merged_and_the_first_one_knows_better():
+def test_both_lists_are_merged_and_the_first_one_takes_precedence():
     assert merge_items([Item(5, "a"), Item(NAN, "n")], [Item(1, "a"), Item(2, "b")])[1:] == [
         Item(2, "b"),
         Item(5, "a"),

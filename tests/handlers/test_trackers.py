@@ -101,7 +101,7 @@ def test_names_are_joined_as_the_tracker_has_it_and_text_goes_where_it_is_taken(
     assert memory.entries == [(1, {"t s": "text", "t v 0": 1, "t v 1": 2})]
 
 
-def test_a_full_disk_stops_nothing_and_is_told(caplog):
+def test_a_full_disk_does_not_stop_the_run_and_is_reported(caplog):
     class Full(Memory):
         def scalars(self, values, step):
             raise OSError(28, "No space left on device")
@@ -178,7 +178,7 @@ def test_bad_input():
         handler(Engine(lambda engine, batch: batch), 3, Events.COMPLETED)
 
 
-def test_a_misspelt_parameter_of_an_optimizer_is_told_with_the_one_that_was_meant():
+def test_a_misspelled_optimizer_parameter_is_reported_with_a_suggestion():
     trainer, _, optimizer, data = make_training()
     with TrackerLogger(Memory()) as logger:
         logger.attach_opt_params_handler(

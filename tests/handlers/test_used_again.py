@@ -121,7 +121,7 @@ def test_a_run_of_mlflow_is_gone_on_with(monkeypatch):
     assert (mlflow.started, mlflow.ended) == ([None, "7"], 2)
 
 
-def test_a_bar_that_was_closed_is_drawn_anew():
+def test_a_bar_that_was_closed_is_drawn_again():
     engine, screen = trainer(), io.StringIO()
     bar = ProgressBar(file=screen, mininterval=0.0)
     bar.attach(engine, output_transform=lambda output: {"x": output})

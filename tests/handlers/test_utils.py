@@ -54,7 +54,7 @@ def test_what_is_attached_to_an_evaluator_counts_by_the_trainer():
 @pytest.mark.parametrize(
     ("name", "meant"), [("EPOCH_COMPLETE", "EPOCH_COMPLETED"), ("prunned", "pruned")]
 )
-def test_a_misspelt_event_is_refused_with_the_name_that_was_meant(name, meant):
+def test_a_misspelled_event_is_refused_with_the_name_that_was_meant(name, meant):
     engine = trainer()
     engine.register_events("pruned")
     with pytest.raises(

@@ -116,7 +116,7 @@ def test_a_run_on_a_server_that_goes_down_and_comes_back(mlflow, tmp_path, caplo
 
 
 @pytest.mark.slow
-def test_a_resumed_run_goes_on_with_its_run(mlflow, tmp_path):
+def test_a_resumed_run_continues_with_its_run(mlflow, tmp_path):
     from ignite.handlers.mlflow_logger import MLflowLogger
 
     server, seen, first = Server(tmp_path), [], None

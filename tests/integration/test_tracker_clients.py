@@ -50,7 +50,7 @@ def test_an_outage_of_the_server_of_wandb_stops_nothing_and_a_local_file_has_all
     assert found["seconds"] < 30  # W&B alone waits for the server without end
 
 
-def test_a_run_goes_on_if_the_background_process_of_wandb_dies_and_a_journal_has_all_values(
+def test_a_run_continues_if_the_background_process_of_wandb_dies_and_a_journal_has_all_values(
     tmp_path,
 ):
     servers.skip_without("wandb")

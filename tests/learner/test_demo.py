@@ -16,7 +16,7 @@ def run(folder, *arguments):
     ).stdout
 
 
-def test_the_demo_reaches_its_accuracy_and_says_where_to_look(tmp_path):
+def test_the_demo_reaches_its_accuracy_and_prints_the_paths(tmp_path):
     said = run(tmp_path)
     best = re.search(r"Best accuracy on 359 held-out digits: (\S+) \(epoch (\d+)\)", said)
     assert float(best[1]) >= 0.97

@@ -88,7 +88,7 @@ def test_the_file_gives_what_the_model_gives_for_any_number_of_samples(case, suf
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_learner_exports_what_it_predicts_with_to_a_program_that_knows_torch_alone(tmp_path):
+def test_a_learner_exports_its_model_to_a_program_that_has_only_torch(tmp_path):
     torch.manual_seed(0)
     x = torch.randn(64, 4)
     learner = ignite.Learner(

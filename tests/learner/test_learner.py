@@ -105,7 +105,7 @@ def test_only_what_fit_has_added_is_taken_off():
     assert learner.describe().replace("\n", "") == before.replace("\n", "")
 
 
-def test_a_further_fit_goes_on_from_the_weights_with_a_history_of_its_own():
+def test_another_fit_continues_from_the_weights_with_its_own_history():
     learner = make()
     first = learner.fit((X, Y), epochs=3)
     second = learner.fit((X, Y), epochs=2)
@@ -120,7 +120,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("stop_at", [1, 7, 8, 11, 20])
 @pytest.mark.parametrize("save_every", [None, 1])
-def test_stopped_and_run_again_it_goes_on_exactly(tmp_path, stop_at, save_every):
+def test_stopped_and_run_again_it_continues_exactly(tmp_path, stop_at, save_every):
     def train(folder, stop=None):
         learner = make(metrics=["accuracy"], ema=0.9)
         learner.model.append(nn.Dropout(0.1))

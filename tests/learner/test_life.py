@@ -213,7 +213,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("stop_at", [3, 5, 7])
-def test_metrics_over_training_go_on_exactly(tmp_path, stop_at):
+def test_metrics_over_training_continue_exactly(tmp_path, stop_at):
     def train(folder, stop=None):
         learner = make(metrics=["accuracy"])
         if stop is not None:
@@ -233,7 +233,7 @@ def test_metrics_over_training_go_on_exactly(tmp_path, stop_at):
     assert (found.steps, found["accuracy"]) == (expected.steps, expected["accuracy"])
 
 
-def test_a_step_of_ones_own_needs_validation_for_metrics_and_says_so(caplog):
+def test_a_custom_step_needs_validation_data_for_metrics_and_logs_it(caplog):
     model = make_net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     learner = Learner(
@@ -305,7 +305,7 @@ def test_a_window_that_was_broken_off_does_not_reach_into_the_next_fit(stop_at):
     assert are_equal(weights_of(learner.model), weights_of(fresh.model))
 
 
-def test_a_run_that_was_broken_off_in_an_epoch_goes_on_with_one_row_for_it(tmp_path):
+def test_a_run_interrupted_in_an_epoch_continues_with_one_row_for_it(tmp_path):
     def train(stop=None, **options):
         learner = make(optimizer="sgd")
         if stop:
@@ -347,7 +347,7 @@ def test_evaluate_gives_what_each_metric_gives():
 # Averages of weights.
 
 
-def test_the_average_begins_fast_as_tensorflow_says():
+def test_the_average_warms_up_as_in_tensorflow():
     learner = make(ema=0.9, optimizer="sgd", lr=1.0)
     expected, seen = weights_of(learner.model), []
 
@@ -431,7 +431,7 @@ def test_an_optimizer_of_another_model_is_refused():
         )
 
 
-def test_an_optimizer_of_a_part_of_the_model_is_taken_and_the_rest_is_told(caplog):
+def test_an_optimizer_of_a_part_of_the_model_is_accepted_and_the_rest_is_reported(caplog):
     model = make_net()
     learner = Learner(model, "cross_entropy", torch.optim.SGD(model[2].parameters(), lr=0.1))
     before = weights_of(model)
@@ -456,7 +456,7 @@ def test_an_optimizer_of_a_part_of_the_model_is_taken_and_the_rest_is_told(caplo
         {"accumulation": 0},
     ],
 )
-def test_a_learner_that_is_refused_leaves_the_model_as_it_was(options):
+def test_a_learner_that_is_refused_leaves_the_model_unchanged(options):
     model = make_net()
     with pytest.raises(ValueError):
         Learner(model, "cross_entropy", **{"freeze": ["0.*"], **options})
@@ -536,9 +536,7 @@ def test_what_is_unfrozen_between_two_fits_is_trained(optimizer, options, group)
 
 @pytest.mark.parametrize(("key", "new"), [("lr", 0.02), ("weight_decay", 0.5), ("momentum", 0.9)])
 @pytest.mark.parametrize("schedule", [None, "linear"])
-def test_a_resumed_run_goes_on_with_the_options_that_the_program_asks_for(
-    tmp_path, key, new, schedule
-):
+def test_a_resumed_run_continues_with_the_options_of_the_program(tmp_path, key, new, schedule):
     def stop():
         raise Killed
 
@@ -623,7 +621,7 @@ def test_a_refused_fit_leaves_nothing_behind(tmp_path, has_trained, bad):
 @pytest.mark.parametrize("ema", [None, 0.9])
 @pytest.mark.parametrize("optimizer", ["adamw", {"0.*": "sgd", "*": "adam"}, "made"])
 @pytest.mark.parametrize("how", ["pickle", "deepcopy"])
-def test_a_copy_goes_on_as_the_original(how, optimizer, ema, fits):
+def test_a_copy_continues_like_the_original(how, optimizer, ema, fits):
     model = make_net()
     made = torch.optim.Adam(model.parameters(), lr=0.01) if optimizer == "made" else optimizer
     options = {} if optimizer == "made" else {"lr": 0.01}

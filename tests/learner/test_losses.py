@@ -362,7 +362,7 @@ class Focal(nn.Module):
 
 
 @pytest.mark.parametrize("loss_fn", [focal, Focal(), functools.partial(focal, reduction="none")])
-def test_a_loss_of_ones_own_that_tells_its_elements_is_weighted_like_those_of_torch(loss_fn):
+def test_a_custom_loss_of_single_elements_is_weighted_like_those_of_torch(loss_fn):
     y_pred, y, weight = randn(4, 3), torch.tensor([0, 1, 2, 1]), torch.tensor([1.0, 0.0, 2.0, 3.0])
     each = focal(y_pred, y, "none")
     loss = make_training_loss(loss_fn, {1: 5.0})

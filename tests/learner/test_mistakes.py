@@ -365,7 +365,7 @@ def test_export_and_summary_take_what_fit_takes(tmp_path):
         assert torch.allclose(exported(X), learner.predict(FRAME))
 
 
-def test_what_is_no_sample_is_told_in_predict():
+def test_inputs_that_are_no_sample_are_reported_in_predict():
     learner = make()
     with pytest.raises(
         ValueError, match=r"given \(4,\), with an output of shape \(3,\): .* pass x\[None\]"

@@ -72,7 +72,7 @@ def test_several_optimizers_by_pattern_the_first_that_matches_counts():
     ] * 2
 
 
-def test_an_optimizer_may_bring_options_of_its_own_and_one_that_is_made_its_parameters():
+def test_an_optimizer_may_have_its_own_options_and_a_created_one_its_parameters():
     model = make_model()
     made = torch.optim.Adam(model[2].parameters(), lr=0.125)
     optimizer = make_optimizer(
@@ -83,7 +83,7 @@ def test_an_optimizer_may_bring_options_of_its_own_and_one_that_is_made_its_para
     assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.25]
 
 
-def test_what_does_not_fit_is_told():
+def test_mismatches_are_reported():
     model = make_model()
     with pytest.raises(
         ValueError, match=r"0.bias, 2.bias should be trained, but no pattern of \['\*.weight'\]"
@@ -163,7 +163,7 @@ def test_the_schedule_goes_through_all_groups():
 
 
 @pytest.mark.parametrize("fail_at", [3, 8, 14])
-def test_a_training_that_is_left_goes_on_exactly(fail_at, tmp_path):
+def test_a_training_left_by_an_exception_continues_exactly(fail_at, tmp_path):
     def run(folder, fail_at):
         optimizer = {"*.weight": "muon", "*": "adamw"}
         learner = Learner(make_model(), "cross_entropy", optimizer, 0.02)

@@ -191,7 +191,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("stop_at", [3, 7])
-def test_metrics_of_numbers_go_on_bit_by_bit(tmp_path, stop_at):
+def test_metrics_of_numbers_continue_bit_by_bit(tmp_path, stop_at):
     def train(folder, stop=None):
         torch.manual_seed(3)
         learner = Learner(nn.Linear(4, 1), "mse", lr=0.1, metrics=["rmse", "r2", "pearson"])

@@ -62,7 +62,7 @@ def classifier(data, num_outputs):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", CLASSES)
-def test_classes_are_learnt_in_every_form(name, form):
+def test_classes_are_learned_in_every_form(name, form):
     data = loaded(name)
     given, target, true = in_form(data, form)
     learner = Learner(
@@ -87,7 +87,7 @@ def test_classes_are_learnt_in_every_form(name, form):
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float64", "bool", "object", "words"])
-def test_two_classes_are_learnt_from_one_output(dtype):
+def test_two_classes_are_learned_from_one_output(dtype):
     data = loaded("breast_cancer")
     y = words_of(data) if dtype == "words" else data.target.astype(dtype).to_numpy()
     learner = Learner(
@@ -108,7 +108,7 @@ def test_two_classes_are_learnt_from_one_output(dtype):
 
 @pytest.mark.parametrize("name", ["diabetes", "linnerud"])
 @pytest.mark.parametrize("form", ["arrays", "frames", "objects", "strings", "polars"])
-def test_numbers_are_learnt_in_every_form(name, form):
+def test_numbers_are_learned_in_every_form(name, form):
     data = loaded(name)
     x, y = data.data, data.target
     form_of = {

@@ -151,7 +151,7 @@ def test_composed_and_attached():
     assert found == {"max": 3.0, "share": pytest.approx(2 / 3), "any": True}
 
 
-def test_an_unknown_method_fails_in_compute_and_says_where_it_was_accessed():
+def test_an_unknown_method_fails_in_compute_with_the_place_of_access():
     line = inspect.currentframe().f_lineno + 1
     metric = Fixed(torch.ones(2)).meen()
     with pytest.raises(AttributeError, match="Tensor'> has no attribute 'meen'") as raised:

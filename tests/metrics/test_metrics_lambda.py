@@ -163,7 +163,7 @@ def test_an_engine_that_is_gone_does_not_keep_it_from_being_updated():
 
 
 @pytest.mark.parametrize("mode", ["flatten", "named", "both"])
-def test_a_mapping_goes_where_the_mode_says(mode):
+def test_a_mapping_is_published_according_to_the_mode(mode):
     engine = echo()
     metric = MetricsLambda(
         lambda mean: {"low": mean - 1, "high": mean + 1}, Average(), metrics_result_mode=mode

@@ -26,7 +26,7 @@ def test_it_is_the_mean_divergence_from_the_mean(case):
     check(MutualInformation, mutual_information, case)
 
 
-def test_predictions_that_are_all_the_same_tell_nothing():
+def test_equal_predictions_have_no_information():
     metric = MutualInformation()
     metric.update((torch.tensor([[0.1, 0.7, 0.3]]).expand(1000, 3), torch.zeros(1000)))
     assert metric.compute() == pytest.approx(0.0, abs=1e-12)

@@ -114,7 +114,7 @@ def test_over_processes():
             assert shares in SHARES
 
 
-def test_the_average_of_a_subclass_that_adds_by_itself():
+def test_the_average_of_a_subclass_that_accumulates():
     engine = Engine(lambda engine, batch: batch)
     TwiceAverage().attach(engine, "value")
     assert engine.run([1.0, 2.0, 6.0]).metrics == {"value": 6.0}

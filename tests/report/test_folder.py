@@ -143,7 +143,7 @@ def make_run(events):
         ({}, 1, "running"),
     ],
 )
-def test_a_run_without_an_end_goes_on_or_was_killed(start, silent_s, expected):
+def test_a_run_without_an_end_continues_or_was_killed(start, silent_s, expected):
     run = make_run([(100.0, "started", 0, 0, start), (101.0, "epoch", 5, 1)])
     assert Timeline(run, now=101.0 + silent_s).state == expected
 

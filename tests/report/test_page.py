@@ -188,7 +188,7 @@ def serve():
         thread.join()
 
 
-def test_a_run_that_goes_on_is_followed_until_it_is_killed(tmp_path, serve):
+def test_a_run_that_continues_is_followed_until_it_is_killed(tmp_path, serve):
     context = get_context(harness.START_METHOD)
     ours, theirs = context.Pipe()
     process = context.Process(target=train_when_told, args=(tmp_path / "run", theirs))

@@ -471,7 +471,7 @@ def test_other_objects_are_saved_and_loaded_if_both_sides_ask_for_it(tmp_path, b
     assert found.state["a"][0].value.tolist() == [1, 1]
 
 
-def test_what_cannot_be_pickled_leaves_the_file_as_it_was(tmp_path):
+def test_what_cannot_be_pickled_leaves_the_file_unchanged(tmp_path):
     place = open_place(tmp_path)
     save(place, "a.pt", {"x": 1}, None)
     with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):

@@ -129,7 +129,7 @@ def refusal(number, winerror=None):
 @pytest.mark.parametrize(
     "error", [refusal(errno.EPERM), refusal(errno.ENOSYS), refusal(errno.EINVAL, 1314)]
 )
-def test_without_links_the_index_says_what_they_would_point_to(place, monkeypatch, error):
+def test_without_links_the_index_names_their_targets(place, monkeypatch, error):
     def refuse(*args):
         raise error
 

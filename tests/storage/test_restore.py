@@ -88,7 +88,7 @@ class Refusing(Count):
 
 
 @pytest.mark.parametrize("error", [ValueError("unlucky"), KeyboardInterrupt()])
-def test_if_the_last_target_raises_all_are_rolled_back_and_the_error_says_so(error):
+def test_if_the_last_target_raises_all_are_rolled_back_and_the_error_reports_it(error):
     source, target = make(1), make(2)
     target["last"] = Refusing(5)
     target["last"].error = error

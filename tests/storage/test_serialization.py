@@ -159,7 +159,7 @@ def test_a_snapshot_is_loaded_as_its_state(state):
 
 
 @given(states)
-def test_a_plain_state_is_a_state_of_its_own(state):
+def test_a_plain_state_is_a_separate_state(state):
     once = plain(state)
     assert_same(decode_objects(plain(once)), once)
 

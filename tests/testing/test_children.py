@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from ignite.testing.resume import call_in_child
 
 
-def test_what_is_told_and_returned_arrives():
+def test_sent_and_returned_values_arrive():
     def work(tell):
         tell("a", torch.ones(1000, 100))
         tell("b", {"c": [1.5]})
@@ -21,7 +21,7 @@ def test_what_is_told_and_returned_arrives():
     assert result["pid"] != os.getpid()
 
 
-def test_what_a_killed_child_has_told_before_arrives():
+def test_values_that_a_killed_child_has_sent_arrive():
     def work(tell):
         tell("a", 1)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -33,7 +33,7 @@ def test_a_kill_may_use_another_signal():
         call_in_child(run)
 
 
-def test_a_signal_reaches_its_handler_and_the_run_goes_on():
+def test_a_signal_reaches_its_handler_and_the_run_continues():
     received = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: received.append(number))
     try:
@@ -100,7 +100,7 @@ def test_nan_fills_the_gradients_of_a_module():
     assert all(bool(parameter.isnan().all()) for parameter in model.parameters())
 
 
-def test_a_nan_that_finds_no_number_to_replace_says_so():
+def test_a_nan_without_a_number_to_replace_it_is_reported():
     trainer = Engine(lambda engine, batch: None)
     with (
         inject(trainer, Nan()),

@@ -37,14 +37,14 @@ def test_a_run_that_saves_everything_passes_and_it_is_said_where_it_was_stopped(
 
 
 @pytest.mark.parametrize("kill", [False, True])
-def test_a_run_goes_on_from_the_last_checkpoint_before_it_was_stopped(kill):
+def test_a_run_continues_from_the_last_checkpoint_before_it_was_stopped(kill):
     resumptions = assert_resume_is_exact(
         lambda folder: make_run(folder, every=3, background=False), every=5, kill=kill
     )
     assert resumptions == [Resumption(5, 3), Resumption(8, 6)]
 
 
-def test_a_run_that_is_stopped_before_its_first_iteration_begins_anew():
+def test_a_run_that_is_stopped_before_its_first_iteration_starts_again():
     assert assert_resume_is_exact(make_run, at=[0, 2]) == [Resumption(0, 0), Resumption(2, 2)]
 
 
@@ -92,7 +92,7 @@ def test_metrics_of_an_engine_in_a_handler_are_compared():
         assert_resume_is_exact(with_evaluator, at=[6])
 
 
-def test_runs_that_differ_without_being_resumed_are_told_apart_from_resume_that_is_not_exact():
+def test_runs_that_differ_without_resuming_are_distinguished_from_inexact_resuming():
     seeds = itertools.count()
     with pytest.raises(
         AssertionError,
@@ -101,7 +101,7 @@ def test_runs_that_differ_without_being_resumed_are_told_apart_from_resume_that_
         assert_resume_is_exact(lambda folder: make_run(folder, seed=next(seeds)), at=[2])
 
 
-def test_a_run_that_begins_anew_shows_what_is_not_seeded():
+def test_a_run_that_starts_again_shows_what_is_not_seeded():
     with pytest.raises(
         AssertionError, match="make_run should seed all random numbers: batch of iteration 1 is"
     ):
@@ -126,7 +126,7 @@ def test_iterations_to_stop_at_are_those_of_the_run():
         assert_resume_is_exact(make_run, every=0)
 
 
-def test_an_error_in_a_killed_run_is_told():
+def test_an_error_in_a_killed_run_is_reported():
     def fail(folder):
         raise OSError("no data")
 

@@ -290,7 +290,7 @@ def test_a_sampler_for_several_processes_is_ignored_in_one():
     assert names_of(trainer) == []
 
 
-def test_over_processes_the_sampler_is_told_the_epoch_and_the_first_has_bars():
+def test_over_processes_set_epoch_of_the_sampler_is_called_and_rank_0_has_bars():
     for rank, (told, has_bars, error, attached) in enumerate(harness.run(common_processes.train)):
         assert told == [0, 1, 2]
         assert has_bars == (rank == 0)

@@ -31,7 +31,7 @@ def test_outputs_are_averaged_by_key_or_place(output, expected):
 
 
 @given(values=st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=8))
-def test_averages_forget_slowly_and_go_on_from_epoch_to_epoch(values):
+def test_averages_decay_slowly_and_continue_over_epochs(values):
     found = run([{"loss": value} for value in values], ["loss"], max_epochs=2)
     expected = values[0]
     for value in [*values[1:], *values]:

@@ -255,7 +255,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("killed_at", range(1, 19))
-def test_a_run_killed_after_any_chunk_goes_on_with_its_hidden_state_to_the_same_bits(
+def test_a_run_killed_after_any_chunk_continues_with_its_hidden_state_to_the_same_bits(
     tmp_path, killed_at
 ):
     def program(folder, kill=None):
@@ -292,7 +292,7 @@ def test_a_run_killed_after_any_chunk_goes_on_with_its_hidden_state_to_the_same_
     )
 
 
-def test_a_run_that_begins_anew_after_a_failure_between_two_chunks_has_nothing_in_its_window():
+def test_a_run_that_starts_again_after_a_failure_between_two_chunks_has_nothing_in_its_window():
     model, data = Recurrent(), [make_sequence(5)]  # 3 chunks
     trainer = create_supervised_tbptt_trainer(
         model, sgd(model), mse, 2, gradient_accumulation_steps=2
@@ -322,7 +322,7 @@ def test_other_moments_of_an_iteration_cannot_be_saved_at(tmp_path):
         Checkpoint.of(trainer, tmp_path, event=Tbptt_Events.TIME_ITERATION_STARTED)
 
 
-def test_windows_that_end_with_their_sequence_are_not_told(caplog):
+def test_windows_that_end_with_their_sequence_are_not_reported(caplog):
     model = Recurrent()
     trainer = create_supervised_tbptt_trainer(
         model, sgd(model), mse, 2, gradient_accumulation_steps=2

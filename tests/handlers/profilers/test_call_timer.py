@@ -104,7 +104,7 @@ def test_names_are_those_of_pytorch_ignite():
     assert name_in_results(functools.partial(print)) == "partial"
 
 
-def test_an_iterator_under_the_tape_goes_on_after_an_exception_and_ends_once():
+def test_an_iterator_in_a_buffer_continues_after_an_exception_and_ends_once():
     answers = iter([1, OSError("once"), 2])
 
     class Data:

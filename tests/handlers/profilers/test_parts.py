@@ -21,7 +21,7 @@ def test_what_is_still_open_is_not_less_than_nothing():
     assert part.own == 0
 
 
-def test_children_are_told_by_name_kind_event_and_engine():
+def test_children_are_distinguished_by_name_kind_event_and_engine():
     run = Part("run", "run", track=1)
     first = run.child("log", "handlers", "STARTED")
     assert run.child("log", "handlers", "STARTED") is first

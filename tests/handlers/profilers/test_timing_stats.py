@@ -21,7 +21,7 @@ def test_statistics_are_those_of_numpy(times):
     assert stats["std"] == pytest.approx(values.std(ddof=1), abs=1e-6)
 
 
-def test_one_time_has_only_a_total_and_none_says_so():
+def test_one_time_has_only_a_total_and_without_times_the_report_says_none():
     assert dict(summarize({7: 0.5})) == {"total": 0.5}
     assert dict(summarize({})) == {"total": "not yet triggered"}
 

@@ -98,7 +98,7 @@ def test_a_nested_run_is_shown_within_the_handler_that_runs_it(clock):
     assert timings.run.sum == before
 
 
-def test_two_evaluators_in_a_handler_are_told_apart_and_deleted_ones_forgotten(clock):
+def test_two_evaluators_in_a_handler_are_distinguished_and_deleted_ones_dropped(clock):
     trainer, timings = measured_engine(lambda engine, batch: None)
 
     def step(engine, batch):
@@ -219,7 +219,7 @@ def test_notes_of_exceptions_name_the_users_handler(clock):
     assert "broken" in caught.value.__notes__[0]
 
 
-def test_an_interrupted_run_goes_on_adding(clock):
+def test_an_interrupted_run_continues_to_accumulate(clock):
     engine, timings = measured_engine(lambda engine, batch: clock.spend(10))
 
     @engine.on(Events.ITERATION_COMPLETED(once=2))
@@ -273,7 +273,9 @@ def test_deterministic_engines_are_measured_with_what_they_skip(clock):
     assert owns(timings)["run/data"] == 20
 
 
-def test_a_quiet_stretch_stays_quiet_and_an_iterator_may_go_on_after_an_exception(clock):
+def test_a_stretch_without_handlers_fires_no_events_and_an_iterator_may_continue_after_an_exception(
+    clock,
+):
     class Unsteady:
         def __init__(self):
             self.count = 0

@@ -63,7 +63,7 @@ def test_a_part_that_refuses_its_state_changes_nothing():
     assert scheduler.state_dict() == before
 
 
-def test_a_part_that_hands_out_its_own_state_and_refuses_half_way_is_put_back():
+def test_a_part_that_hands_out_its_own_state_and_refuses_half_way_is_restored():
     class Careless(Fussy):
         def __init__(self):
             self.state = {"value": 2}

@@ -70,7 +70,7 @@ def test_an_epoch_is_as_long_as_the_loader_is_then():
     ([2, 4, 6], {"max_epochs": 3}, 1), ([2, 2, 2], {"max_epochs": 3}, 0), ([4, 4, 4], {"max_epochs": 3}, 1),
     ([2, 4, 6], {"max_epochs": 3, "epoch_length": 6}, 0),
 ])  # fmt: skip
-def test_an_epoch_of_another_length_is_told_once(sizes, limits, num_said, caplog):
+def test_an_epoch_of_another_length_is_reported_once(sizes, limits, num_said, caplog):
     lengths_of(Events.EPOCH_STARTED, lambda event: sizes[event], **limits)
     said = [record for record in caplog.records if "BatchSizeScheduler" in record.getMessage()]
     assert [record.levelname for record in said] == ["WARNING"] * num_said
@@ -131,7 +131,7 @@ def test_the_size_may_be_of_numpy_and_the_history_is_plain():
     assert [type(size) for size in engine.state.param_history["batch_size"]] == [int]
 
 
-def test_a_run_that_is_resumed_goes_on():
+def test_a_run_that_is_resumed_continues():
     loader = DataLoader(range(12), batch_size=2)
     first, second = (BatchSizeScheduler(loader, lambda event: event + 1) for _ in range(2))
     first(None)

@@ -77,7 +77,7 @@ def test_a_scheduler_of_torch_in_a_group_begins_with_its_own_value():
     assert rates_of(scheduler, 4) == [[10.0], [11.0], [1.0], [0.5]]
 
 
-def test_a_scheduler_of_torch_that_comes_again_goes_on():
+def test_a_scheduler_of_torch_that_comes_again_continues():
     optimizer = make_optimizer()
     decay = LRScheduler(schedules.ExponentialLR(optimizer, 0.5))
     scheduler = ConcatScheduler([decay, count_from(optimizer, 10.0), decay], [2, 1])

@@ -71,7 +71,7 @@ def test_several_optimizers_and_parameters():
 
 
 @pytest.mark.parametrize("num_before", [0, 1, 4])
-def test_a_run_that_is_resumed_goes_on(num_before):
+def test_a_run_that_is_resumed_continues(num_before):
     first, second = make(["body", "head"]), make(["body", "head"])
     seen = values_of(first, num_before)
     file = io.BytesIO()

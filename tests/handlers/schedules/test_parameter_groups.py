@@ -67,7 +67,7 @@ def test_what_was_read_does_not_change():
     assert not read.requires_grad
 
 
-def test_everything_is_put_back_also_after_an_exception():
+def test_everything_is_restored_also_after_an_exception():
     rate = torch.tensor(1.0)
     optimizer = Looks()
     optimizer.param_groups[0]["lr"] = rate
@@ -95,6 +95,6 @@ def test_a_stand_in_has_as_many_groups():
     ] * 3
 
 
-def test_a_misspelt_name_is_told_with_the_one_that_was_meant():
+def test_a_misspelled_name_is_reported_with_a_suggestion():
     with pytest.raises(ValueError, match="given 'weight_dekay'. Did you mean 'weight_decay'"):
         param_groups.check_name([{"params": [], "lr": 1.0, "weight_decay": 0.0}], "weight_dekay")

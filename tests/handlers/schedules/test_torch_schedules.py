@@ -103,7 +103,7 @@ def test_each_iteration_uses_what_torch_uses(name):
 
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("num_before", [0, 1, 2, 7, 15])
-def test_a_run_that_is_resumed_goes_on_as_if_nothing_had_been(name, num_before):
+def test_a_resumed_run_continues_exactly(name, num_before):
     first = Run(MAKERS[name])
     if num_before:
         first.go(num_before)
@@ -133,7 +133,7 @@ def test_looking_ahead_changes_nothing(name):
     assert [row[0] for row in rows] == list(range(NUM_STEPS - 6))
 
 
-def test_what_a_simulation_has_changed_is_put_back_if_it_fails():
+def test_what_a_simulation_has_changed_is_restored_if_it_fails():
     optimizer = make_optimizer()
     scheduler = schedules.OneCycleLR(optimizer, 0.1, total_steps=4)
     before = copy.deepcopy([scheduler.state_dict(), optimizer.state_dict()])

@@ -79,7 +79,7 @@ def test_warnings_come_once_a_minute(monkeypatch, caplog):
     ] * 2
 
 
-def test_what_the_server_refuses_is_left_out_and_told(caplog):
+def test_values_that_the_server_refuses_are_dropped_and_reported(caplog):
     sent = []
 
     def send(items):
@@ -137,7 +137,7 @@ def test_nothing_to_send_starts_no_thread():
     assert box.close()
 
 
-def test_an_outbox_that_nobody_holds_ends_its_thread():
+def test_an_outbox_without_references_ends_its_thread():
     box = make(lambda items: None)
     box.put(1)
     thread, reference = box._thread, weakref.ref(box)

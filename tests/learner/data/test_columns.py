@@ -58,7 +58,7 @@ def test_categories_keep_their_order_and_given_classes_win():
     "column",
     [pd.Series(["a", None], dtype="object"), pd.Series(["a", None]), pl.Series(["a", None])],
 )
-def test_a_missing_class_is_an_error_that_tells_the_row(column):
+def test_a_missing_class_is_an_error_with_the_row(column):
     with pytest.raises(
         ValueError, match="a class for each sample, but 1 are missing, the first in row 1"
     ):
@@ -68,7 +68,7 @@ def test_a_missing_class_is_an_error_that_tells_the_row(column):
 @pytest.mark.parametrize(
     "column", [pd.Series([3, None, 1], dtype="Int64"), pl.Series([3, None, 1])]
 )
-def test_a_missing_integer_is_an_error_that_tells_the_row(column):
+def test_a_missing_integer_is_an_error_with_the_row(column):
     with pytest.raises(
         ValueError,
         match="y should have a number for each sample, but 1 are missing, the first in row 1",
@@ -182,7 +182,7 @@ def test_words_for_a_loss_of_numbers_are_refused(values):
     "values", [np.array([1.5, None], dtype=object), pd.Series([1.5, np.nan], dtype=object), [1.5, None],
                pd.Series([1.5, pd.NA], dtype=object), pd.Series(pd.Categorical([1.5, None]))],
 )  # fmt: skip
-def test_a_missing_number_in_a_column_of_objects_is_an_error_that_tells_the_row(values):
+def test_a_missing_number_in_a_column_of_objects_is_an_error_with_the_row(values):
     with pytest.raises(
         ValueError,
         match="y should have a number for each sample, but 1 are missing, the first in row 1",
@@ -236,7 +236,7 @@ def test_integers_in_tables_are_codes_if_the_model_takes_them():
     assert as_features(np.zeros(2), known=Known(dtype=torch.float64)).dtype == torch.float64
 
 
-def test_lists_are_arrays_however_deep_and_ragged_ones_are_told_in_one_line():
+def test_nested_lists_are_arrays_and_ragged_ones_are_reported_in_one_line():
     assert as_features([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]]
     assert as_features([[[1.5]], [[2]]]).shape == (2, 1, 1)
     assert as_target([[0, 1], [1, 1]])[0].shape == (2, 2)

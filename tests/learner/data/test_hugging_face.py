@@ -139,7 +139,7 @@ def trained(folder, stream, fail_at):
 
 @pytest.mark.parametrize("fail_at", [2, 8, 11])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_training_that_is_left_goes_on_exactly(stream, fail_at, tmp_path):
+def test_a_training_left_by_an_exception_continues_exactly(stream, fail_at, tmp_path):
     assert trained(tmp_path / "parts", stream, fail_at) is None
     parts, whole = (trained(tmp_path / name, stream, 1000) for name in ("parts", "whole"))
     assert len(whole[1]) == 15

@@ -64,7 +64,7 @@ def test_the_first_batch_of_a_loader_is_collated_by_the_loader():
     assert first_batch(DataLoader(Numbers(), batch_size=3)).tolist() == [0, 1, 2]
 
 
-def test_nobody_looks_into_a_data_set_that_can_be_gone_over_once():
+def test_a_dataset_that_can_be_iterated_only_once_is_not_inspected():
     loader = DataLoader(OnlyOnce(), batch_size=2)
     assert first_batch(loader) is None
     assert [batch.tolist() for batch in loader] == [[0, 1], [2, 3]]

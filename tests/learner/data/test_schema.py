@@ -106,7 +106,7 @@ def test_another_process_that_loads_the_checkpoint_of_a_run_finds_the_same_figur
         assert classes == NAMES
 
 
-def test_a_further_fit_knows_the_classes_and_columns_of_the_first():
+def test_another_fit_uses_the_classes_and_columns_of_the_first():
     learner = trained()
     before = learner.evaluate(FRAME)
     learner.fit(
@@ -139,7 +139,7 @@ def test_unknown_classes_and_missing_columns_are_refused_and_change_nothing(call
     assert learner._learnt.facts.known.classes == facts.known.classes
 
 
-def test_after_a_refused_fit_the_next_one_learns_anew():
+def test_after_a_refused_fit_the_next_one_learns_again():
     learner = make()
     with pytest.raises(ValueError, match="from 0 to 2"):
         learner.fit((IRIS.data, IRIS.target.to_numpy() + 7))
@@ -329,14 +329,14 @@ def test_shapes_that_the_model_may_take_without_a_word(shape, match):
         learner.predict(torch.randn(shape))
 
 
-def test_what_data_are_left_out_is_told(caplog):
+def test_omitted_data_are_reported(caplog):
     learner = trained()
     caplog.set_level("INFO")
     learner.evaluate(SHUFFLED)
     assert "not trained on are ignored: ['number']" in caplog.text
 
 
-def test_batches_learn_what_they_tell_and_the_file_has_it(tmp_path):
+def test_facts_learned_from_batches_are_saved_in_the_file(tmp_path):
     loader = DataLoader(TensorDataset(torch.randn(8, 4), torch.arange(8) % 3), 4)
     learner = make()
     learner.fit(loader)

@@ -96,7 +96,7 @@ def test_arrays_in_memory_are_gathered_as_a_whole_and_shared_among_processes():
     assert halves[0].whole.y is Y
 
 
-def test_a_data_set_is_shuffled_by_seed_and_keeps_what_is_left_of_the_last_batch_unless_told():
+def test_a_dataset_is_shuffled_by_seed_and_keeps_the_incomplete_last_batch_by_default():
     orders = [
         [y.tolist() for _, y in as_loader(Squares(), batch_size=2, shuffle=True, seed=1).batches]
         for _ in range(2)
@@ -156,7 +156,7 @@ def test_what_cannot_be_obeyed_is_refused(data, options, told):
         as_loader(data, **options)
 
 
-def test_data_sets_refuse_what_needs_arrays_or_an_order():
+def test_datasets_refuse_what_needs_arrays_or_an_order():
     with pytest.raises(
         ValueError, match=r"sample_weight should be left out, because data is a dataset"
     ):

@@ -79,7 +79,7 @@ class Pictures(Dataset):
         return float(i), self.targets[i]
 
 
-def test_the_targets_that_a_data_set_shows_are_used():
+def test_the_targets_that_a_dataset_shows_are_used():
     assert sum(y for _, y in split(Pictures(), 0.2, seed=0).valid) == 1
     plain = split(Pictures(), 0.2, seed=0, stratify=False)
     assert plain.valid_rows.tolist() == split_rows(10, 0.2, 0)[1].tolist()

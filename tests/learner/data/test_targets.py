@@ -48,7 +48,7 @@ def check(loss, output, y, **options):
     return list(check_fit(KnownLoss(loss, options), output, y, y))
 
 
-def test_classes_in_the_last_dimension_are_told_to_be_in_the_wrong_place():
+def test_classes_in_the_last_dimension_are_reported():
     with pytest.raises(
         ValueError, match=r"shape \(4, 3\) for cross_entropy, .* use output.transpose\(1, 2\)"
     ):

@@ -52,13 +52,13 @@ class Renamed(nn.CrossEntropyLoss):
         (lambda a, b: 0, {"a": INTS}, "unknown", None),
     ],
 )
-def test_the_task_is_told_by_the_loss_or_else_by_the_targets(loss, y, kind, num_classes):
+def test_the_task_is_determined_by_the_loss_or_else_by_the_targets(loss, y, kind, num_classes):
     task = infer_task(loss, y)
     assert (task.kind, task.num_classes) == (kind, num_classes)
     assert task.reason.startswith(kind)
 
 
-def test_the_output_tells_what_zeros_and_ones_are_for_a_loss_of_your_own():
+def test_the_output_determines_the_meaning_of_zeros_and_ones_for_a_custom_loss():
     assert infer_task(len, BITS, output=torch.zeros(3, 1)).kind == "binary"
     assert infer_task(len, BITS, output=torch.zeros(3)).kind == "binary"
     task = infer_task(len, BITS, output=torch.zeros(3, 6))

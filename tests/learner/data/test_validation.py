@@ -149,7 +149,7 @@ def test_a_model_that_survives_nan_is_warned_about_only():
     ]
 
 
-def test_names_of_columns_are_told():
+def test_names_of_columns_are_reported():
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(NAN_X.numpy(), columns=list("abcd")).assign(y=CLASSES.numpy())
     with pytest.raises(ValueError, match="in row 15, column 'c'"):
@@ -222,7 +222,7 @@ class Stream(IterableDataset):
         return self.samples
 
 
-def test_data_that_nobody_may_look_into_are_not_checked():
+def test_data_that_cannot_be_inspected_are_not_checked():
     loader = as_loader(DataLoader(Stream(), batch_size=1))
     assert loader.has_targets is None
     (warning,) = check_before_training(linear(3), CE, infer_task(CE, None), loader)
@@ -237,7 +237,7 @@ class Counting(nn.CrossEntropyLoss):
         return super().forward(y_pred, y)
 
 
-def test_a_loss_with_a_state_of_its_own_keeps_it():
+def test_a_loss_with_its_own_state_keeps_it():
     loss = Counting()
     run(linear(3), loss, (X, CLASSES))
     assert loss.num_calls == 0

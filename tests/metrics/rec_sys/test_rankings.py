@@ -121,7 +121,7 @@ def test_a_permutation_of_items_changes_nothing(seed):
         assert a == pytest.approx(b)
 
 
-def test_a_model_that_cannot_tell_items_apart_gets_nothing_at_1():
+def test_a_model_that_cannot_distinguish_items_scores_0_at_1():
     """Also if the relevant item comes first, as in lists of one positive and sampled negatives."""
     pair = torch.zeros(4, 100), torch.eye(100)[torch.zeros(4, dtype=torch.long)]
     assert computed(HitRate([1, 99, 100]), pair) == [0.0, 0.0, 1.0]
@@ -256,7 +256,7 @@ def test_arguments_are_checked():
 
 
 @pytest.mark.parametrize("make", [HitRate, NDCG, RecallAtK, PrecisionAtK])
-def test_wrong_outputs_are_refused_and_leave_the_metric_as_it_was(make):
+def test_wrong_outputs_are_refused_and_leave_the_metric_unchanged(make):
     good = torch.tensor([[0.1, 0.2, 0.3]]), torch.tensor([[0.0, 1.0, 0.0]])
     nan, inf = float("nan"), float("inf")
     metric = make([2])

@@ -153,7 +153,7 @@ def test_updates_do_not_wait_for_an_accelerator(create):
 
 
 @each_metric
-def test_copies_go_on_alone(create):
+def test_copies_continue_independently(create):
     metric = create()
     metric.update((torch.tensor([1.0, 3.0]), torch.tensor([2.0, 5.0])))
     copy = pickle.loads(pickle.dumps(metric))
