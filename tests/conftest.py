@@ -1,4 +1,4 @@
-"""What all tests share: repeatable randomness, one thread a worker, and the package ``support``."""
+"""Shared setup of all tests: seeds, one thread per worker, and the package ``support``."""
 
 import gc
 import os

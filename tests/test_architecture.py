@@ -1,4 +1,4 @@
-"""The rules of the tree that a program can check: layers, limits, what may not stand in the library."""
+"""Rules of the source tree that can be checked automatically: layers, limits, forbidden code."""
 
 import ast
 import functools

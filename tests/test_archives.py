@@ -1,4 +1,4 @@
-"""The archives: what the source archive and the wheel hold, and what their messages and README promise."""
+"""Contents of the source archive and the wheel, and the promises of their messages and README."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The names and signatures of Ignite 0.5.5 that exist so far, as its specification lists them."""
+"""The names and signatures of Ignite 0.5.5 that exist so far, according to its specification."""
 
 import importlib
 import inspect

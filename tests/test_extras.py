@@ -1,4 +1,4 @@
-"""Messages that name an extra name one that exists and suffices."""
+"""Extras named in messages exist and suffice."""
 
 import ast
 import functools

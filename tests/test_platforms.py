@@ -1,4 +1,4 @@
-"""Where this package runs besides Linux in UTF-8: simulated, in one process for each platform."""
+"""Platforms other than Linux with UTF-8, each simulated in a process."""
 
 import csv
 import json

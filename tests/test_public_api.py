@@ -1,4 +1,4 @@
-"""Public names and signatures against tests/public_api.json. After a change that is meant: scripts/record-api."""
+"""Public names and signatures against tests/public_api.json. After an intended change: scripts/record-api."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Saves states of all cases as files, or loads those of another library, with what is imported as ``ignite``.
+"""Saves the states of all cases to files, or loads those of another library, with the library imported as ``ignite``.
 
 python exchange.py save FOLDER      writes a file for each case
 python exchange.py load FOLDER [TRUSTED...]      prints what each case gives from the state in its file, as JSON;

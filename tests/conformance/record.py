@@ -1,4 +1,4 @@
-"""Records what the scenarios give under the library that is imported as ``ignite``; meant for pytorch-ignite.
+"""Records the results of the scenarios with the library that is imported as ``ignite``, usually pytorch-ignite.
 
 python tests/conformance/record.py      with the Python of an environment that has pytorch-ignite
 """

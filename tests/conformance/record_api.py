@@ -1,4 +1,4 @@
-"""Records public modules, names and signatures of the library imported as ``ignite``; meant for pytorch-ignite.
+"""Records public modules, names and signatures of the library imported as ``ignite``, usually pytorch-ignite.
 
 python tests/conformance/record_api.py      with the Python of an environment that has pytorch-ignite
 

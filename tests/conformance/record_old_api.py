@@ -1,4 +1,4 @@
-"""Records what earlier releases of pytorch-ignite have, and 0.5.5 does not: names, and other signatures.
+"""Records names and signatures of earlier releases of pytorch-ignite that 0.5.5 lacks.
 
 python tests/conformance/record_old_api.py FOLDER
 

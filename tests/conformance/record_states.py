@@ -1,4 +1,4 @@
-"""Records states that the library imported as ``ignite`` saves, and what it gives when it goes on from them.
+"""Records states that the library imported as ``ignite`` saves, and the results of continuing from them.
 
 python tests/conformance/record_states.py      with the Python of an environment that has pytorch-ignite
 """

@@ -1,4 +1,4 @@
-"""What programs written for Ignite see: scenarios that run on whatever library is imported as ``ignite``.
+"""Scenarios of programs written for Ignite, which run with the library imported as ``ignite``.
 
 Each gives a record of plain values: events with epoch and iteration, batches, what came out.
 """

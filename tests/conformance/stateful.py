@@ -1,4 +1,4 @@
-"""Objects with a state, run on whatever library is imported as ``ignite``: first half, save, second half.
+"""Objects with a state, run with the library imported as ``ignite``: first half, save, second half.
 
 A case takes None, or a saved state to begin the second half from, and returns the state after the first half
 and what the second half gives.

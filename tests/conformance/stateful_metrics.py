@@ -1,4 +1,4 @@
-"""Metrics with a state, run on whatever library is imported as ``ignite``; see stateful.py."""
+"""Metrics with a state, run with the library imported as ``ignite``; see stateful.py."""
 
 import importlib
 

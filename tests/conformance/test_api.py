@@ -1,4 +1,4 @@
-"""Every public module, name and signature of Ignite 0.5.5, recorded by ``record_api.py``, is here."""
+"""Every public module, name and signature of Ignite 0.5.5, recorded by ``record_api.py``, exists here."""
 
 import importlib
 import inspect

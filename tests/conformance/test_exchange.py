@@ -1,4 +1,4 @@
-"""Files of this library in the real pytorch-ignite, and the other way round, loaded and continued.
+"""Files of this library are loaded and continued in the real pytorch-ignite, and the reverse.
 
 It needs an environment with pytorch-ignite, which ``python benchmarks/_peers.py`` makes, or the path of
 such a Python in REIGNITION_IGNITE_PYTHON.

@@ -1,4 +1,4 @@
-"""States that Ignite has saved, and what it gave when it went on (states/, made by record_states.py)."""
+"""States saved by Ignite, and the results of continuing from them (states/, created by record_states.py)."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What holds for every metric, tested over the list of all of them."""
+"""Properties of every metric, tested over the list of all metrics."""
 
 import copy
 import io

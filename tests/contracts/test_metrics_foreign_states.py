@@ -1,4 +1,4 @@
-"""States that almost fit, and batches that are taken back."""
+"""States that almost match, and batches that are rolled back."""
 
 import copy
 

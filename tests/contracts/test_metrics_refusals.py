@@ -1,4 +1,4 @@
-"""What every metric refuses, and that refusing leaves it as it was; tested over the list of all of them."""
+"""Inputs that every metric refuses without changing its state, tested over the list of all metrics."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""Where the host waits for an accelerator, counted on a pretended one; ``tests/gpu`` counts on a real one."""
+"""Synchronizations with an accelerator, counted on a fake one; ``tests/gpu`` counts them on a real one."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What differs on Windows, by taking its place: the platform, its errors and its kernel are made up."""
+"""Behavior on Windows, with a simulated platform, its errors and its kernel."""
 
 import ctypes
 import errno

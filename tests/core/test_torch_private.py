@@ -1,4 +1,4 @@
-"""Each private name is found in the version of torch and Python at hand, and does without where it is not."""
+"""Each private name exists in the installed versions of torch and Python, and its fallback works without it."""
 
 import atexit
 import importlib

@@ -1,4 +1,4 @@
-"""A training whose processes are killed and restarted ends as if nothing had happened."""
+"""A training whose processes are killed and restarted ends with the same result as an undisturbed one."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Processes tell each other what they have: here threads, with a store in memory; see also handlers/test_attached."""
+"""Processes exchange which handlers they have: here threads with a store in memory; see handlers/test_attached."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

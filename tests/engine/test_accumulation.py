@@ -1,4 +1,4 @@
-"""Gradients that are accumulated over a window of batches are those of the batches put together."""
+"""Gradients accumulated over a window of batches equal those of one large batch."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What is found to belong to a run, and under which names."""
+"""The objects found to belong to a run, and their names."""
 
 import collections
 import contextvars

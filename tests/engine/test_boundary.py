@@ -1,4 +1,4 @@
-"""Requests from outside: obeyed between two iterations, wherever they come."""
+"""Requests from outside, which take effect between two iterations."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A run that an exception or Ctrl-C has left, and the run after it: nothing lost, nothing twice, nothing partial."""
+"""Runs after an exception or Ctrl-C: nothing is lost, repeated or partial."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Exceptions: who sees them, and what goes on."""
+"""Exceptions: which handlers are called, and how the run continues."""
 
 import pytest
 

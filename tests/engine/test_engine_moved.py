@@ -1,4 +1,4 @@
-"""Counters that handlers set, and states that they load, at any event: each run ends, and where it should."""
+"""Counters that handlers set, and states that they load, at any event: each run ends at the right position."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""The extension surface: everything that the library's own handlers need of an engine has a public name."""
+"""The extension surface: everything that the library's handlers use of an engine has a public name."""
 
 from contextlib import contextmanager
 

@@ -1,4 +1,4 @@
-"""The trainer and the evaluator that are made in one call."""
+"""The trainers and evaluators created by the factories."""
 
 import inspect
 import re

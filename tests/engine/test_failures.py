@@ -1,4 +1,4 @@
-"""Exceptions that handlers take over; more of them in test_engine_exceptions."""
+"""Exceptions that handlers handle; more of them in test_engine_exceptions."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The order of moments: against the written order, and against a small model of it under random requests."""
+"""The order of events, compared with the documented order and a small model under random requests."""
 
 import weakref
 

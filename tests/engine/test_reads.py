@@ -1,4 +1,4 @@
-"""What functions read, from their bytecode."""
+"""The variables that functions read, found in their bytecode."""
 
 from ignite.engine.resume._reads import global_names, reads_of
 

@@ -1,4 +1,4 @@
-"""What ``run(resume=...)`` accepts, restores and says; whole runs in tests/handlers/test_run_checkpoint.py."""
+"""Arguments, results and log lines of ``run(resume=...)``; whole runs in tests/handlers/test_run_checkpoint.py."""
 
 import contextlib
 import copy

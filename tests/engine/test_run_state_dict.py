@@ -1,4 +1,4 @@
-"""A run as a dictionary."""
+"""The state of a run as a dictionary."""
 
 import random
 

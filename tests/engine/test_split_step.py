@@ -1,4 +1,4 @@
-"""Batches that do not fit into memory are computed in parts: same gradients, nothing left of failed attempts."""
+"""Batches that do not fit into memory are computed in parts, with the same gradients."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The step factories: what they do with their arguments, each the same way."""
+"""The step factories treat their arguments in the same way."""
 
 import inspect
 from collections import namedtuple

@@ -1,4 +1,4 @@
-"""Who decides with whom; with processes in handlers/test_attached."""
+"""Handlers that decide together; with processes in handlers/test_attached."""
 
 import functools
 import sys

@@ -1,4 +1,4 @@
-"""Clipping, the events of the step, and what skipping leaves out of it. Windows are in test_accumulation.py."""
+"""Clipping, events of the step, and skipped batches. Windows are in test_accumulation.py."""
 
 import math
 

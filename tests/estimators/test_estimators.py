@@ -1,4 +1,4 @@
-"""The estimators in the hands of scikit-learn: its own checks, searches, pipelines, and repetition to the bit."""
+"""The estimators in scikit-learn: its checks, searches, pipelines, and bit-identical repetition."""
 
 import pickle
 import sys

@@ -1,4 +1,4 @@
-"""The programs of the pages about searches run as they stand."""
+"""The programs on the pages about hyperparameter search run unchanged."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""Runs that are saved in the background: what is saved is what was there, at most one save is pending."""
+"""Runs saved in the background: the saved state is that of the moment of saving, and at most one save is pending."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Kill -9 at random moments, again and again: the run ends as if nothing had happened, to the last bit."""
+"""Processes killed at random moments, repeatedly: the run ends bit-identical to an undisturbed one."""
 
 import json
 import os

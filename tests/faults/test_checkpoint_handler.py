@@ -1,4 +1,4 @@
-"""Faults that reach a run through ``Checkpoint``: what it tracks is what is there, and it can always go on.
+"""Faults that reach a run through ``Checkpoint``: its list matches the files, and it can always continue.
 
 Each row is also run with a handler that is known to be bad, and has to find it so.
 """

@@ -1,4 +1,4 @@
-"""Data that raise, hang or die; and data that are gone on with after a stop, or that are others than before."""
+"""Data that raise, hang or end; data that are continued after a stop, or that have changed."""
 
 import itertools
 import logging

@@ -1,4 +1,4 @@
-"""Checkpoint files, whatever the disk, the process and the machine do: whole or absent, and found if they are damaged.
+"""Checkpoint files under faults of the disk, process and machine: complete or absent, and damage is detected.
 
 Each row is also run with a saver that is known to be bad, and has to find it so.
 """

@@ -1,4 +1,4 @@
-"""Files from somebody who means harm: nothing in them is executed, and they take no more memory than they have."""
+"""Malicious files: no code in them is executed, and they use no more memory than their size."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Names and links that lead out of the folder: nothing is written, read or removed there."""
+"""Names and links that lead outside of the folder: nothing is written, read or removed there."""
 
 import json
 import os

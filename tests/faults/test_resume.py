@@ -1,4 +1,4 @@
-"""A run that is stopped anywhere and resumed is the run that never stopped, whatever belongs to it."""
+"""A run that is stopped anywhere and resumed equals one that was never stopped."""
 
 import itertools
 import random

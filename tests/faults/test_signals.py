@@ -1,4 +1,4 @@
-"""Signals that ask a run to save, or to save and stop: nothing is lost, nothing is changed, nothing is swallowed."""
+"""Signals that request a save, or a save and a stop: nothing is lost, changed or swallowed."""
 
 import json
 import os

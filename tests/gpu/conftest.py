@@ -1,4 +1,4 @@
-"""What only an accelerator shows. ``scripts/gpu-check`` runs this folder alone, with nothing but torch and pytest.
+"""Tests that need an accelerator. ``scripts/gpu-check`` runs this folder alone, with only torch and pytest.
 
 Without an accelerator, tests that can are run on the CPU, and the others are skipped with the reason.
 """

@@ -1,4 +1,4 @@
-"""Figures of time: the step, the waits of an epoch, and what a checkpoint costs."""
+"""Timings: the step, the waits of an epoch, and the cost of a checkpoint."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""Steps on the device: the loop by hand, mixed precision, compilation, averages, errors, and flags of the program."""
+"""Steps on the device: a loop by hand, mixed precision, compilation, averages, errors, and flags of the program."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Batches on their way to the device, and numbers on their way back: page-locked memory, streams, order."""
+"""Batches copied to the device, and numbers copied back: pinned memory, streams, order."""
 
 import contextlib
 

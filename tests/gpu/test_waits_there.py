@@ -1,4 +1,4 @@
-"""The cases of ``contracts/test_waits``, on a real GPU: what waits there is what the pretended device says."""
+"""The cases of ``contracts/test_waits`` on a real GPU, compared with the fake device."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""All handlers that a program may have at once, stopped anywhere and gone on with: none is behind, none ahead."""
+"""All handlers that a program may have at once, stopped anywhere and continued: all positions agree."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Handlers that some processes have and others have not: nobody waits for one who does not come."""
+"""Handlers that only some processes have: no process waits for one without them."""
 
 from pathlib import Path
 

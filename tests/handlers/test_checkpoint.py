@@ -1,4 +1,4 @@
-"""Ignite's API as programs use it, and where it was a trap. The rest is in the tests of the private modules."""
+"""Ignite's API as used by programs, and its pitfalls. The rest is in the tests of the private modules."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""Checkpoints, loggers and profilers in a dry run: tried, read back, and without a trace."""
+"""Checkpoints, loggers and profilers in a dry run: they are tried, read back, and leave no files."""
 
 import os
 import warnings

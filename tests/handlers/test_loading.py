@@ -1,4 +1,4 @@
-"""Files of Ignite, files with and without the handler's own state, and what happens if something does not fit."""
+"""Files of Ignite, files with and without the handler's state, and mismatches."""
 
 import types
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""Objects in states go through all checkpoint handlers, and come back as what they were."""
+"""Objects in states are saved and loaded by all checkpoint handlers, and keep their class."""
 
 import datetime
 import pathlib

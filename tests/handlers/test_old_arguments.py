@@ -1,4 +1,4 @@
-"""Programs of Ignite 0.1 to 0.4: what their checkpoint handlers are given, and what is in the folder afterwards.
+"""Programs for Ignite 0.1 to 0.4: arguments of their checkpoint handlers, and the files that they write.
 
 What those versions wrote was recorded by running pytorch-ignite 0.1.2, 0.2.1 and 0.3.0.
 """

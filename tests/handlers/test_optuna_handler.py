@@ -1,4 +1,4 @@
-"""Trials of Optuna: what is reported, how a pruned run ends, and a study whose process is killed at any moment."""
+"""Optuna trials: reported values, the end of a pruned run, and a study whose process is killed at any moment."""
 
 import functools
 import os

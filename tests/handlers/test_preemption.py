@@ -1,4 +1,4 @@
-"""Signals: flags that a run obeys between two iterations. Whole programs: tests/faults/test_signals.py."""
+"""Signals, which take effect between two iterations. Whole programs: tests/faults/test_signals.py."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""A run that is stopped anywhere, made anew and resumed, ends as if it had never been stopped."""
+"""A run that is stopped anywhere, created again and resumed ends as if it had never been stopped."""
 
 import contextlib
 import json

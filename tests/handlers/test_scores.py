@@ -1,4 +1,4 @@
-"""What checkpoints of a run are compared by; more in test_run_checkpoint."""
+"""Scores by which checkpoints of a run are compared; more in test_run_checkpoint."""
 
 import pytest
 

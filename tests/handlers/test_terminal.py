@@ -1,4 +1,4 @@
-"""In a real terminal: what Ctrl-C leaves behind."""
+"""Ctrl-C in a real terminal."""
 
 import fcntl
 import os

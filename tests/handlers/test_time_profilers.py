@@ -1,4 +1,4 @@
-"""The clock is put forward by hand; what a run of pytorch-ignite 0.5.5 gives for the same program was recorded."""
+"""Profilers with a clock advanced by hand, compared with results recorded from pytorch-ignite 0.5.5."""
 
 import csv
 import weakref

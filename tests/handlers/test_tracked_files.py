@@ -1,4 +1,4 @@
-"""Files are written before others go; a failure changes nothing; files of earlier runs count."""
+"""Files are written before others are removed; a failure changes nothing; files of earlier runs count."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What was closed is opened anew when it is used again; a second run is as good as the first."""
+"""Closed handlers reopen when they are used again, and a second run works like the first."""
 
 import csv
 import io

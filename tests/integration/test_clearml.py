@@ -1,4 +1,4 @@
-"""What ClearML's own files hold, and what its client sends to a server."""
+"""Files written by ClearML's client, and values that it sends to a server."""
 
 import functools
 import json

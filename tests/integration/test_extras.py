@@ -1,4 +1,4 @@
-"""What the extras of trackers name suffices to log without a server."""
+"""The packages of each tracker's extra suffice to log without a server."""
 
 import json
 import tomllib

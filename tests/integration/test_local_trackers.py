@@ -1,4 +1,4 @@
-"""What real clients find on the disk, also of a run that was killed and resumed."""
+"""Files written by real clients, also for a run that was killed and resumed."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""What the files of real clients hold, also of a run that was killed and resumed."""
+"""Offline files written by real clients, also for a run that was killed and resumed."""
 
 import pytest
 

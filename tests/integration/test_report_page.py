@@ -1,4 +1,4 @@
-"""The page about runs in a real browser, at two widths: what is drawn, and what is not run."""
+"""The page about runs in a real browser, at two widths: its drawings, and scripts that must not run."""
 
 import threading
 from multiprocessing import get_context

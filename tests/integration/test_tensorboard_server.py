@@ -1,4 +1,4 @@
-"""What a real TensorBoard shows, in a real browser, of a run that was stopped and resumed."""
+"""A run that was stopped and resumed, in a real TensorBoard in a real browser."""
 
 import sys
 

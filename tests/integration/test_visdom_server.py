@@ -1,4 +1,4 @@
-"""What a real Visdom server shows."""
+"""Values in a real Visdom server."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""``fit(..., dry_run=True)``: finds what is broken, and leaves no trace."""
+"""``fit(..., dry_run=True)`` finds mistakes, and leaves no files or changes."""
 
 import copy
 import logging

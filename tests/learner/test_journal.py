@@ -1,4 +1,4 @@
-"""What a run with a folder records of itself: starts, resumes, failures, ends, data, rates, times."""
+"""The record of a run in its folder: starts, resumes, failures, ends, data, rates, times."""
 
 import json
 import os

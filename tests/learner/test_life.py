@@ -1,4 +1,4 @@
-"""The life of a learner: several fits, fits that fail, what is watched, what is recorded, copies."""
+"""The life cycle of a learner: several fits, failed fits, monitoring, records, copies."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What beginners write, from habits of other libraries: it works, or it is an error in one line before the first step."""
+"""Common beginners' code from other libraries: it works, or is an error in one line before the first step."""
 
 # ruff: noqa: E501 - a mistake and its message are one line of the table
 

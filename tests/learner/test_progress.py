@@ -1,4 +1,4 @@
-"""What ``fit`` shows, and what the history holds of it."""
+"""The progress display of ``fit``, and the history."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""The datasets that scikit-learn brings, in all usual forms; figures are those of its own metrics."""
+"""The datasets of scikit-learn, in all usual forms; figures are those of its metrics."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Of counts and scores as they come; what follows from samples is compared in the tests of the metrics."""
+"""Curves of counts and scores; values from samples are compared in the tests of the metrics."""
 
 import math
 

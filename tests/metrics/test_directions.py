@@ -1,4 +1,4 @@
-"""Whether higher is better: each metric that says so is better for good predictions than for poor ones."""
+"""``higher_is_better``: each metric that declares it is better for good predictions than for poor ones."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""What the Kullback-Leibler and the Jensen-Shannon divergence have in common."""
+"""Common properties of the Kullback-Leibler and the Jensen-Shannon divergence."""
 
 import math
 import re

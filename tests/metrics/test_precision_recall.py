@@ -1,4 +1,4 @@
-"""What precision, recall and specificity have in common."""
+"""Common properties of precision, recall and specificity."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Large batches of float32 are looked at in float32: right to 1e-6, or looked at again in float64."""
+"""Large float32 batches are computed in float32 if the result is right to 1e-6, otherwise in float64."""
 
 import pytest
 import torch

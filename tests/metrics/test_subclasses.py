@@ -1,4 +1,4 @@
-"""Subclasses of built-in metrics that read and write what Ignite accumulates in."""
+"""Subclasses of built-in metrics that read and write the attributes in which Ignite accumulates."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""What is read from the folder of a run, whatever is missing or torn in it."""
+"""Reading the folder of a run, with missing or incomplete files."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The page as text; tests/integration/test_report_page.py looks at it in a browser."""
+"""The page as text; tests/integration/test_report_page.py opens it in a browser."""
 
 import html
 import io

@@ -1,4 +1,4 @@
-"""The zip archives of torch, and no others, are read."""
+"""Only zip archives of torch are read."""
 
 import io
 import struct

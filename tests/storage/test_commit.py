@@ -1,4 +1,4 @@
-"""A file appears complete or not at all, whatever fails."""
+"""Writes are atomic under all failures."""
 
 import errno
 import os

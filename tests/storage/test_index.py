@@ -1,4 +1,4 @@
-"""The index lists the checkpoints, and nothing requires it."""
+"""The index lists the checkpoints, and loading does not depend on it."""
 
 import json
 import math

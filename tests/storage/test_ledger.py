@@ -1,4 +1,4 @@
-"""Which checkpoints are kept."""
+"""Retention policies for checkpoints."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Objects of well-known classes in states are loaded as what they were."""
+"""Objects of well-known classes in states keep their class."""
 
 import argparse
 import collections

@@ -1,4 +1,4 @@
-"""A pickle cannot reach or allocate memory that is not its file's, or overflow the stack."""
+"""A pickle cannot access or allocate memory outside of its file, or overflow the stack."""
 
 import io
 import pickle

@@ -1,4 +1,4 @@
-"""All objects get their states, or none changes."""
+"""All objects are restored, or none is changed."""
 
 import copy
 from collections import OrderedDict

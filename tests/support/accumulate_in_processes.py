@@ -1,4 +1,4 @@
-"""One of two processes that train the same model with DDP; run by test_accumulation.py, writes what it has seen."""
+"""One of two processes that train the same model with DDP; run by test_accumulation.py, writes its results."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""All metrics, each with examples to feed it: what every metric has to fulfil is tested over this list."""
+"""All metrics with example inputs, over which the contract tests run."""
 
 import inspect
 import itertools

@@ -1,4 +1,4 @@
-"""A chain of ``kill -9``: a run is killed at random moments and started again until it is through, then compared.
+"""A chain of ``kill -9``: a run is killed at random moments and started again until it ends, then compared.
 
 ``python chain.py FOLDER NUM_KILLS PRECISION SEED [sync]`` prints a report. It is a program of its own, so that each
 process of the run can be forked from one that has imported everything, has computed nothing, and has one thread.

@@ -1,4 +1,4 @@
-"""What the processes of the tests of checkpoints do."""
+"""Process functions for the tests of checkpoints."""
 
 import inspect
 import os

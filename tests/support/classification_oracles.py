@@ -1,4 +1,4 @@
-"""Examples of classifications, definitions of their metrics, and what to check of each metric against them."""
+"""Examples of classifications, definitions of their metrics, and checks of each metric against them."""
 
 import math
 from dataclasses import dataclass

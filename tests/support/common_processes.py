@@ -1,4 +1,4 @@
-"""What the processes of the tests of common set-ups do."""
+"""Process functions for the tests of common setups."""
 
 from torch.utils.data import SequentialSampler
 from torch.utils.data.distributed import DistributedSampler

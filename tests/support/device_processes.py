@@ -1,4 +1,4 @@
-"""What processes with tensors on a device do, for tests/gpu."""
+"""Process functions with tensors on a device, for tests/gpu."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Disks that fail: system calls that are counted, fail or kill; power cuts, imagined and real; file systems to try."""
+"""Failing disks: system calls that are counted, fail or kill; simulated and real power failures; file systems."""
 
 import fcntl
 import itertools

@@ -1,4 +1,4 @@
-"""How much a default run tries of what can be tried without end; thorough and slow runs try the rest."""
+"""The number of examples to try by default; thorough and slow runs try the rest."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""A pretended accelerator that computes on the CPU and notes when the host would wait for it.
+"""A fake accelerator that computes on the CPU and records synchronizations.
 
 Within :class:`FakeAccelerator`, tensors can be moved to ``DEVICE``, whatever this machine has. They say that they are
 there, so that code takes the path that it takes on an accelerator, and

@@ -1,4 +1,4 @@
-"""A clock for tests, which passes only when time is spent."""
+"""A clock for tests, which advances only when time is spent explicitly."""
 
 
 class FakeClock:

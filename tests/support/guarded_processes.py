@@ -1,4 +1,4 @@
-"""What the processes of the tests of stopping and guarding do."""
+"""Process functions for the tests of stopping and guarding."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""Runs functions in k processes that form a gloo group, and programs in a process of their own, without imports."""
+"""Runs functions in k processes that form a gloo group, and programs in a separate process, without imports."""
 
 import io
 import multiprocessing

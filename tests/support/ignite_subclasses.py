@@ -1,4 +1,4 @@
-"""Subclasses of built-in metrics as programs for Ignite write them, each with its value by another way."""
+"""Subclasses of built-in metrics as written for Ignite, each with its value computed in another way."""
 
 import torch
 from torch.nn.functional import mse_loss, one_hot

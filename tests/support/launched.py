@@ -1,4 +1,4 @@
-"""What the processes do that the tests start with ``spawn``."""
+"""Process functions for tests of ``spawn``."""
 
 import os
 import signal

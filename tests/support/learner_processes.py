@@ -1,4 +1,4 @@
-"""What the processes of the tests of the learner do."""
+"""Process functions for the tests of the learner."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""What the processes of the tests of the learning-rate finder do."""
+"""Process functions for the tests of the learning-rate finder."""
 
 import torch
 

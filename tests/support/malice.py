@@ -1,4 +1,4 @@
-"""Files that mean harm, and what happens when they are loaded, seen from outside."""
+"""Malicious files, and the observable effects of loading them."""
 
 import codecs
 import faulthandler

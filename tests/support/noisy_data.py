@@ -1,4 +1,4 @@
-"""Data sets that draw from every generator, and what compares what they give."""
+"""Datasets that draw from every generator, and a comparison of their samples."""
 
 import itertools
 import random

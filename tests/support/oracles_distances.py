@@ -1,4 +1,4 @@
-"""Definitions of distances, divergences and image metrics, and what to check of each metric against them.
+"""Definitions of distances, divergences and image metrics, and checks of each metric against them.
 
 Written out in numpy with float64, or taken from scipy and scikit-image. Arrays are all examples seen, shape (N, ...).
 """

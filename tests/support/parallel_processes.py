@@ -1,4 +1,4 @@
-"""What the processes do that the tests of ``Parallel`` and ``auto_*`` start."""
+"""Process functions for the tests of ``Parallel`` and ``auto_*``."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""What processes are started with: functions that they can import."""
+"""Importable functions with which processes are started."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""What the processes of the tests of profilers do."""
+"""Process functions for the tests of profilers."""
 
 from ignite.engine import Engine, Events
 from ignite.handlers._profilers import timings

@@ -1,4 +1,4 @@
-"""What each process does in the tests of metrics over several processes."""
+"""Process functions for the tests of metrics over several processes."""
 
 import torch
 import torch.distributed as dist

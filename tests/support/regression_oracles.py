@@ -1,4 +1,4 @@
-"""Definitions of the metrics, written out in float64, and what to check of each metric against them."""
+"""Definitions of the metrics in float64, and checks of each metric against them."""
 
 import warnings
 from dataclasses import dataclass

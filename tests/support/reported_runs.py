@@ -1,4 +1,4 @@
-"""Runs with a folder, small ones, for the tests of what is reported of them."""
+"""Small runs with a folder, for the tests of reports."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The rows of the fault matrix: functions that provoke a fault some number of times and say how often all was well.
+"""The rows of the fault matrix: functions that provoke a fault several times and count the correct results.
 
 A test runs a row with its small count; ``scripts/bench faults`` runs all of them with their full counts. In a file
 ``tests/faults/test_*.py``::

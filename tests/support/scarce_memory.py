@@ -1,4 +1,4 @@
-"""A model on a pretended accelerator that refuses batches that are too large, in either pass."""
+"""A model on a fake accelerator that refuses batches that are too large, in either pass."""
 
 import torch
 from torch import nn

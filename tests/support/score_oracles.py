@@ -1,4 +1,4 @@
-"""Examples of scores with targets of 0 and 1, and what to check of each metric of them."""
+"""Examples of scores with targets of 0 and 1, and checks of each metric of them."""
 
 import math
 from fractions import Fraction

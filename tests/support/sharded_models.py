@@ -1,4 +1,4 @@
-"""What processes of a group run to save models that are spread over them."""
+"""Process functions that save models sharded over a group."""
 
 import os
 

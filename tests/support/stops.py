@@ -1,4 +1,4 @@
-"""Signals in the midst of a run: ``python stops.py FOLDER ROW COUNT SEED`` prints what came of it.
+"""Signals during a run: ``python stops.py FOLDER ROW COUNT SEED`` prints the results.
 
 A program of its own for the same reason as ``chain.py``.
 """

@@ -1,4 +1,4 @@
-"""Slow definitions for texts, and hard ones: tables of dynamic programming, cell by cell."""
+"""Slow definitions for texts, and hard inputs: dynamic programming tables, cell by cell."""
 
 from hypothesis import strategies as st
 

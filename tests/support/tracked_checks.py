@@ -1,4 +1,4 @@
-"""Runs with a real client in a process of their own: ``python -m support.tracked_checks CHECK NAME FOLDER``.
+"""Runs with a real client in a separate process: ``python -m support.tracked_checks CHECK NAME FOLDER``.
 
 W&B and Polyaxon keep settings and threads for as long as a process lives. So no check can change what another
 one sees, and one that hangs is ended.

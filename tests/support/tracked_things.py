@@ -1,4 +1,4 @@
-"""All that a tracker can log, and a server that is down: ``python -m support.tracked_things ...``."""
+"""Logs everything that a tracker supports, and to a server that is down: ``python -m support.tracked_things ...``."""
 
 import json
 import os

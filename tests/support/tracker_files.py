@@ -1,4 +1,4 @@
-"""What the local files of trackers' clients hold: names, steps and values, read with the clients' own code."""
+"""Reads names, steps and values from the local files of trackers' clients, with the clients' own code."""
 
 import json
 import os

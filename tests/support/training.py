@@ -1,4 +1,4 @@
-"""A training run with everything in it that has a state, to be killed, stopped and resumed."""
+"""A training run with objects of all kinds that have a state, to be killed, stopped and resumed."""
 
 import json
 import os

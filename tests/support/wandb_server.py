@@ -1,4 +1,4 @@
-"""As much of a W&B server as a run needs: it accepts the run, and keeps the rows that come."""
+"""The part of a W&B server that a run needs: it accepts the run, and stores its rows."""
 
 import contextlib
 import gzip

@@ -1,4 +1,4 @@
-"""What the processes of the tests do."""
+"""Process functions for the tests."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Made the files beside it, with pytorch-ignite 0.5.5: ``benchmarks/.venv-pytorch-ignite/bin/python make.py``."""
+"""Creates the files in this folder: ``benchmarks/.venv-pytorch-ignite/bin/python make.py`` (pytorch-ignite 0.5.5)."""
 
 from pathlib import Path
 

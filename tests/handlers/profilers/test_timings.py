@@ -1,4 +1,4 @@
-"""The clock is put forward by hand: all times are sums that a reader can check."""
+"""Profiler times with a clock advanced by hand, so that all times are simple sums."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""What was learnt from data stays with the weights, through files, runs and further calls."""
+"""Facts learned from data are kept with the weights, in files, runs and further calls."""
 
 import json
 import subprocess

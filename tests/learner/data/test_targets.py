@@ -1,4 +1,4 @@
-"""Losses alone: the table of mistakes in whole programs is in test_checks.py."""
+"""Losses alone; mistakes in whole programs are in test_checks.py."""
 
 import pytest
 import torch

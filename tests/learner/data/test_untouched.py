@@ -1,4 +1,4 @@
-"""What a model changes in place are its own copies, never the arrays that were passed."""
+"""A model that changes its inputs in place changes copies, never the arrays that were passed."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Planted mistakes, each with what the message has to say; and right programs, which have to pass."""
+"""Planted mistakes, each with its required message; and correct programs, which must pass."""
 
 # ruff: noqa: E501 - a mistake and its message are one line of the table
 

@@ -1,4 +1,4 @@
-"""Torchvision's model as a feature extractor: a small model in its place, and itself where it is installed."""
+"""Torchvision's model as a feature extractor: a small replacement, and the real one where it is installed."""
 
 import sys
 import types

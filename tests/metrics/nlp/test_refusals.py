@@ -1,4 +1,4 @@
-"""What metrics of texts refuse: Ignite gives numbers for much of it."""
+"""Inputs that metrics of texts refuse; Ignite returns numbers for many of them."""
 
 import numpy as np
 import pytest

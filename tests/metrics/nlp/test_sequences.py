@@ -1,4 +1,4 @@
-"""N-grams, common subsequences and edit distances, against tables that are filled cell by cell."""
+"""N-grams, common subsequences and edit distances, compared with tables filled cell by cell."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Neither the unit of the numbers nor, where the definition has none, their offset changes what a metric says."""
+"""The value does not depend on the unit of the numbers or, where the definition has none, on their offset."""
 
 import math
 

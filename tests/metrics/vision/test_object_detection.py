@@ -1,4 +1,4 @@
-"""Average precision and recall of detection against pycocotools, and what is refused."""
+"""Average precision and recall of detection, compared with pycocotools, and refused inputs."""
 
 import copy
 import re
