@@ -25,6 +25,7 @@ from ignite._core.torch_private import (
     foreach_copy_,
     foreach_lerp_,
     has_own_loading_of_keys,
+    is_default_generator,
     is_mkldnn,
     is_shard,
     num_uses,
@@ -56,6 +57,10 @@ def test_every_name_is_found_in_this_version():
     loss = nn.functional.nll_loss(torch.zeros(1, 2, requires_grad=True), torch.zeros(1).long())
     lacking = {
         "is_mkldnn": not hasattr(torch, "_mkldnn"),
+        "default generators": not all(
+            hasattr(module, "default_generators") for module in (torch.cuda, torch.xpu)
+        )
+        or not hasattr(torch.mps, "_get_default_mps_generator"),
         "foreach": not (hasattr(torch, "_foreach_copy_") and hasattr(torch, "_foreach_lerp_")),
         "storage_id": not hasattr(torch.zeros(1).untyped_storage(), "_cdata"),
         "num_uses": torch_private.NUM_IDLE_USES is None,
@@ -319,3 +324,32 @@ def test_a_store_of_mpi_is_none(monkeypatch):
     assert torch_private.default_store() is None
     monkeypatch.delattr(dist.distributed_c10d, "_get_default_store")
     assert torch_private.default_store() is None, "a version of torch that has it elsewhere"
+
+
+class PretendedGenerator:
+    def __init__(self, kind, address=None):
+        self.device, self._cdata = types.SimpleNamespace(type=kind), address
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "mtia", "backend"])
+def test_generators_of_each_device_are_default_ones(monkeypatch, kind):
+    defaults = (PretendedGenerator(kind, 5), PretendedGenerator(kind))
+    module = types.SimpleNamespace(default_generators=defaults)
+    monkeypatch.setattr(torch, kind, module, raising=False)
+    assert all(map(is_default_generator, defaults))
+    assert is_default_generator(PretendedGenerator(kind, 5))  # another object for the same one
+    assert not is_default_generator(PretendedGenerator(kind, 6))
+    assert not is_default_generator(PretendedGenerator(kind))
+
+
+def test_the_one_generator_of_mps_is_the_default_one(monkeypatch):
+    default = PretendedGenerator("mps")
+    monkeypatch.setattr(torch.mps, "_get_default_mps_generator", lambda: default)
+    assert is_default_generator(default)
+    assert not is_default_generator(PretendedGenerator("mps"))
+
+
+def test_a_generator_of_a_device_without_module_is_the_programs():
+    assert is_default_generator(torch.default_generator)
+    assert not is_default_generator(torch.Generator())
+    assert not is_default_generator(PretendedGenerator("nowhere"))

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from ignite.exceptions import NotComputableError
 from ignite.metrics import Average, GeometricAverage, VariableAccumulation
 
@@ -52,6 +52,20 @@ def test_what_is_no_number_is_refused_and_changes_nothing():
 def test_an_average_of_nothing_cannot_be_computed():
     with pytest.raises(NotComputableError, match="Average must have at least one example"):
         Average().compute()
+
+
+def test_an_epoch_whose_iterations_were_all_skipped_says_so_and_the_next_run_has_its_average():
+    engine = Engine(lambda engine, batch: batch)
+    Average().attach(engine, "mean")
+    skips = engine.add_event_handler(
+        Events.ITERATION_STARTED, lambda engine: engine.skip_iteration()
+    )
+    with pytest.raises(NotComputableError) as error_info:
+        engine.run([1.0, 2.0])
+    assert "all iterations failed or were skipped" in " ".join(error_info.value.__notes__)
+    assert "terminate_epoch(skip_epoch_completed=True)" in " ".join(error_info.value.__notes__)
+    skips.remove()
+    assert engine.run([1.0, 2.0]).metrics["mean"] == 1.5
 
 
 def test_any_operation_accumulates():

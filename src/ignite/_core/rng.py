@@ -8,6 +8,7 @@ from typing import Any, NotRequired, TypedDict
 import torch
 
 from ignite._core.optional import numpy_or_none
+from ignite._core.torch_private import is_default_generator
 
 __all__ = [
     "RandomState",
@@ -17,6 +18,7 @@ __all__ = [
     "manual_seed",
     "mix",
     "restore_random_state",
+    "seed_generator",
     "set_generator_state",
 ]
 
@@ -35,6 +37,7 @@ class RandomState(TypedDict):
     numpy: NotRequired[dict[str, Any]]
     accelerator: NotRequired[dict[str, list[torch.Tensor]]]  # device type -> state of each device
     own: NotRequired[dict[str, Any]]  # states of the program's own generators, by name
+    data: NotRequired[dict[str, Any]]  # of what else draws, such as the data of an evaluation
 
 
 def manual_seed(seed: int) -> None:
@@ -156,8 +159,7 @@ def is_own_generator(value: Any) -> bool:
         (True, False)
     """
     if isinstance(value, torch.Generator):
-        defaults = (torch.default_generator, *torch.cuda.default_generators)
-        return not any(value is one for one in defaults)
+        return not is_default_generator(value)
     if isinstance(value, random.Random):
         is_global = value is getattr(random.random, "__self__", None)
         return not is_global and not isinstance(value, random.SystemRandom)
@@ -212,6 +214,26 @@ def set_generator_state(generator: Any, state: Any) -> None:
         generator.set_state(found)
     else:
         generator.bit_generator.state = found
+
+
+def seed_generator(generator: Any, seed: int) -> None:
+    """Seeds a generator of torch, Python or numpy with a 64-bit integer.
+
+    Example:
+        >>> one, other = random.Random(1), random.Random(2)
+        >>> seed_generator(one, 3), seed_generator(other, 3)
+        (None, None)
+        >>> one.random() == other.random()
+        True
+    """
+    if isinstance(generator, torch.Generator):
+        generator.manual_seed(seed)
+    elif isinstance(generator, random.Random):
+        generator.seed(seed)
+    elif hasattr(generator, "set_state"):  # numpy's RandomState
+        generator.seed([seed & 0xFFFFFFFF, seed >> 32])
+    else:
+        generator.bit_generator.state = type(generator.bit_generator)(seed).state
 
 
 def mix(seed: int, *numbers: int) -> int:

@@ -53,6 +53,7 @@ __all__ = [
     "foreach_lerp_",
     "forget_workers",
     "has_own_loading_of_keys",
+    "is_default_generator",
     "is_mkldnn",
     "is_shard",
     "non_persistent_buffers",
@@ -471,6 +472,31 @@ def non_persistent_buffers(module: torch.nn.Module) -> frozenset[str]:
     Exists in 2.13. Fallback: no names.
     """
     return frozenset(getattr(module, "_non_persistent_buffers_set", ()))
+
+
+def is_default_generator(generator: torch.Generator) -> bool:
+    """Whether a generator is that of the CPU or of a device, which torch has made.
+
+    By convention, the module of a device has them as ``default_generators``: so do those of CUDA,
+    XPU and MTIA, and backends outside of torch. MPS has one, behind a private function. Without the
+    names, no generator of such a device is a default one.
+    """
+    if generator is torch.default_generator:
+        return True
+    kind = generator.device.type
+    if kind == "cpu":
+        return False
+    module = getattr(torch, kind, None)
+    defaults = list(getattr(module, "default_generators", ()))
+    get = getattr(module, "_get_default_mps_generator", None)
+    defaults += [] if get is None else [get()]
+    return any(_is_one_generator(generator, one) for one in defaults)
+
+
+def _is_one_generator(one: Any, other: Any) -> bool:
+    """Whether two objects stand for one generator; without the address, only an object for itself."""
+    address = getattr(one, "_cdata", None)
+    return one is other or (address is not None and address == getattr(other, "_cdata", None))
 
 
 def version_of(tensor: torch.Tensor) -> int | None:

@@ -1,5 +1,6 @@
 """Loading data: the order of samples, the position in it, and reproducible random numbers."""
 
+from ignite.data._own_state import OwnState
 from ignite.data.arrays import ArrayLoader
 from ignite.data.loaders import update_dataloader
 from ignite.data.order import SampleOrder
@@ -9,6 +10,7 @@ from ignite.data.seeding import seeded
 
 __all__ = [
     "ArrayLoader",
+    "OwnState",
     "ResumableLoader",
     "SampleOrder",
     "ShardedBatchSampler",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -15,6 +16,7 @@ from torch.utils.data.datapipes.datapipe import IterDataPipe
 from ignite._core.pickles import iterate
 from ignite._core.rng import mix
 from ignite._core.torch_private import dataset_fetcher, forget_workers, shut_down_workers
+from ignite.data._own_state import HeldState, sketch
 from ignite.data._passes import Position, has_length
 from ignite.data.loaders import update_dataloader
 from ignite.data.random_state import PrivateRandom
@@ -29,7 +31,10 @@ _logger = logging.getLogger(__name__)
 class _IterableStyle:
     """Base of sources without indices."""
 
+    sketched = "data"
+
     def __init__(self, data: Any, seed: int | None, rank: int, world_size: int) -> None:
+        self.sketch: int | None = None  # of the latest batch
         self._data = data
         self.seed = seed or 0
         self._rank = rank
@@ -54,6 +59,10 @@ class _IterableStyle:
 
     def inner_state(self) -> Mapping[str, Any] | None:
         return None
+
+    def _sketched(self, batches: Iterator[Any]) -> _Sketched:
+        self.sketch = None
+        return _Sketched(batches, self)
 
     def give_up(self, batches: Iterator[Any]) -> None:
         shut_down_workers(batches)
@@ -83,6 +92,18 @@ class StreamSource(_IterableStyle):
             changes["dataset"] = self._worker_seeds = WorkerSeeds(loader.dataset)
         self._loader = update_dataloader(loader, **changes)
 
+    def held_state(self) -> HeldState:
+        loader = self._data
+        parts = {"dataset": loader.dataset, "collate_fn": loader.collate_fn}
+        if hasattr(loader.dataset, "state_dict") and hasattr(loader.dataset, "load_state_dict"):
+            del parts["dataset"]  # knows its own state
+        is_kept = loader.num_workers and loader.persistent_workers
+        return HeldState(
+            {"samples": parts},
+            in_workers=["samples"] if loader.num_workers else [],
+            kept=["samples"] if is_kept else [],
+        )
+
     @property
     def _is_stateful(self) -> bool:
         dataset = self._data.dataset
@@ -108,9 +129,9 @@ class StreamSource(_IterableStyle):
         if callable(set_epoch := getattr(dataset, "set_epoch", None)):
             set_epoch(start.epoch)
         if self._worker_seeds is not None:
-            self._worker_seeds.set_seed(mix(self.seed, start.epoch, self._rank))
+            self._worker_seeds.begin_epoch(mix(self.seed, start.epoch, self._rank), start.epoch)
         if self._data.num_workers > 0:
-            return _skip(iterate(self._loader), start.num_batches)
+            return _skip(self._sketched(iterate(self._loader)), start.num_batches)
         self._random = self._private(start.epoch)
         self._fetcher, self._is_over = None, inner is not None and bool(inner["is_ended"])
         num_skipped = start.num_batches
@@ -122,7 +143,7 @@ class StreamSource(_IterableStyle):
                 return iter(())
         batches = _PrivatelyDrawn(lambda: iterate(self._loader), self._random)
         self._fetcher = dataset_fetcher(batches)
-        return _skip(batches, num_skipped)
+        return _skip(self._sketched(batches), num_skipped)
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
         size, before = self._data.batch_size, saved.get("batch_size")
@@ -172,6 +193,22 @@ class StatefulSource(_IterableStyle):
         state: Mapping[str, Any] = self._data.state_dict()
         return state
 
+    def held_state(self) -> HeldState:
+        if not isinstance(self._data, DataLoader):
+            return HeldState({})  # knows its own state
+        names = ("sampler", "batch_sampler", "dataset", "collate_fn")
+        parts = {name: getattr(self._data, name) for name in names}
+        knows = ("state_dict", "load_state_dict")
+        return HeldState(
+            {
+                "data": {
+                    name: one
+                    for name, one in parts.items()
+                    if not all(hasattr(one, method) for method in knows)
+                }
+            }
+        )
+
 
 class IterableSource(_IterableStyle):
     """A list, or any other iterable of batches."""
@@ -189,10 +226,12 @@ class IterableSource(_IterableStyle):
     def begin(self, start: Position) -> Iterator[Any]:
         if self._is_plain:
             return itertools.islice(self._data, start.num_batches, None)
-        return _skip(
-            _PrivatelyDrawn(lambda: iterate(self._data), self._private(start.epoch)),
-            start.num_batches,
-        )
+        batches = _PrivatelyDrawn(lambda: iterate(self._data), self._private(start.epoch))
+        return _skip(self._sketched(batches), start.num_batches)
+
+    def held_state(self) -> HeldState:
+        is_plain = self._is_plain or isinstance(self._data, torch.Tensor | dict | deque)
+        return HeldState({} if is_plain else {"data": {"data": self._data}})
 
     def fit(self, position: Position, saved: Mapping[str, Any], is_changed: bool) -> Position:
         if position.num_batches == 0 or not isinstance(self._data, Iterator):
@@ -242,6 +281,29 @@ class _PrivatelyDrawn:
 
 
 _NO_RANDOM = nullcontext()
+
+
+class _Sketched:
+    """An iterator that notes a sketch of the latest batch in its source."""
+
+    __slots__ = ("_batches", "_source")
+
+    def __init__(self, batches: Iterator[Any], source: _IterableStyle) -> None:
+        self._batches = batches
+        self._source = source
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        batch = next(self._batches)
+        self._source.sketch = sketch(batch)
+        return batch
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _Sketched.__slots__:
+            raise AttributeError(name)
+        return getattr(self._batches, name)
 
 
 def _skip(batches: Iterator[Any], number: int) -> Iterator[Any]:

@@ -20,6 +20,7 @@ from torch.utils.data import (
 from ignite._core.pickles import iterate
 from ignite._core.rng import mix
 from ignite._core.torch_private import forget_workers, shut_down_workers
+from ignite.data._own_state import HeldState
 from ignite.data._passes import Position, has_length
 from ignite.data.loaders import update_dataloader
 from ignite.data.order import Cutting
@@ -32,6 +33,7 @@ from ignite.data.sampler import (
 from ignite.data.seeding import (
     BatchSeeds,
     CollateSeeds,
+    SeededDataset,
     draws_nothing,
     is_seeded,
     seeded_inside,
@@ -115,6 +117,8 @@ class MapSource:
             one.
     """
 
+    sketched = "sampler"
+
     def __init__(
         self, loader: DataLoader[Any], seed: int | None, rank: int, world_size: int
     ) -> None:
@@ -161,6 +165,26 @@ class MapSource:
     def __len__(self) -> int:
         return len(self.batches)
 
+    @property
+    def sketch(self) -> int | None:
+        order = getattr(self.batches, "order", None)
+        found: int | None = getattr(order or self.batches, "sketch", None)
+        return found
+
+    def held_state(self) -> HeldState:
+        """Returns what takes down the state of the samplers, the dataset and ``collate_fn``."""
+        loader = self._user_loader
+        order = {"sampler": loader.sampler, "batch_sampler": loader.batch_sampler}
+        samples = {"dataset": loader.dataset, "collate_fn": loader.collate_fn}
+        cutter = getattr(self.batches, "batch_sampler", getattr(self.batches, "sampler", None))
+        is_drawn_late = cutter is not None and not has_length(cutter)
+        return HeldState(
+            {"order": order, "samples": samples},
+            drawn_late=["order"] if is_drawn_late else [],
+            in_workers=["samples"] if loader.num_workers else [],
+            kept=["samples"] if loader.num_workers and loader.persistent_workers else [],
+        )
+
     def fingerprint(self) -> dict[str, Any]:
         cutting = getattr(self.batches, "cutting", None)
         dataset = self._user_loader.dataset
@@ -178,6 +202,7 @@ class MapSource:
         self.indexer.arm(start, mix(self.seed, self.rank))
         for dataset in seeded_inside(self._user_loader.dataset):
             dataset.set_epoch(start.epoch)
+        _number_pass(self._user_loader.dataset, start.epoch)
         return iterate(self._loader)
 
     def num_samples_after(self, start: Position, num_batches: int) -> int:
@@ -222,6 +247,19 @@ class MapSource:
         """Shuts down the other workers after one has died; the next pass starts new ones."""
         shut_down_workers(batches)
         forget_workers(self._loader)
+
+
+def _number_pass(dataset: Any, epoch: int) -> None:
+    """Calls ``set_epoch`` of a dataset with a readable ``epoch``, unless the program calls it itself.
+
+    Then, the epoch is another one than that of the pass before.
+    """
+    if isinstance(dataset, SeededDataset) or not callable(getattr(dataset, "set_epoch", None)):
+        return
+    if hasattr(dataset, "epoch") and dataset.epoch in (
+        (None, 0, -1) if epoch == 0 else (epoch - 1,)
+    ):
+        dataset.set_epoch(epoch)
 
 
 def _batches_of(

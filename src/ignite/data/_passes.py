@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from ignite._core import clock
 from ignite._core.torch_private import num_received, worker_of_next_batch, worker_processes
+from ignite.data._own_state import HeldState
 
 __all__ = [
     "VERSION",
@@ -81,8 +82,19 @@ class Source(Protocol):
     """Data that can start at any position."""
 
     seed: int
+    sketched: str
+    """What ``sketch`` is computed from."""
+
+    @property
+    def sketch(self) -> int | None:
+        """Differs if the pass that has begun is another one than before; None if it is not known."""
+        ...
 
     def __len__(self) -> int: ...
+
+    def held_state(self) -> HeldState:
+        """Returns what takes down the state of objects of the program."""
+        ...
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns what a position depends on; saved with it and compared when it is loaded."""

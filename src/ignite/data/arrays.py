@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ignite._core.trees import map_leaves
+from ignite.data._own_state import HeldState
 from ignite.data._passes import Position
 from ignite.data.order import Cutting, SampleOrder
 
@@ -152,6 +153,9 @@ class ArraySource:
         world_size: number of processes that share the samples, unless the loader has one.
     """
 
+    sketch: int | None = None  # a pass depends on the seed and the epoch alone
+    sketched = "order"
+
     def __init__(self, loader: ArrayLoader, seed: int | None, rank: int, world_size: int) -> None:
         self._loader = loader.copy()
         if loader.cutting.world_size == 1:
@@ -205,6 +209,10 @@ class ArraySource:
     def inner_state(self) -> None:
         """Returns None: there is no state besides the position."""
         return
+
+    def held_state(self) -> HeldState:
+        """Returns an empty state: arrays have none."""
+        return HeldState({})
 
     def give_up(self, batches: Iterator[Any]) -> None:
         """Does nothing: there are no workers."""

@@ -49,7 +49,12 @@ def resumable(
     - a loader with ``state_dict``, such as torchdata's: the time of its ``load_state_dict``;
     - lists and other iterables: the batches before the position are loaded again and dropped.
 
-    For map-style datasets, random generators are seeded for each batch, and for
+    What samplers, datasets, ``collate_fn`` and iterables hold in variables and change (random
+    generators, counters, lists, small tensors, objects with ``state_dict``) is part of the position.
+    A warning names what changes and cannot be saved. In workers, their random generators are seeded
+    for each batch, and what else changes there is lost.
+
+    For map-style datasets, global random generators are seeded for each batch, and for
     :func:`~ignite.data.seeded` datasets for each sample. A ``DistributedSampler`` is replaced by a
     sampler that neither pads nor drops samples.
 
@@ -100,7 +105,8 @@ class ResumableLoader:
     State:
         The position after the last delivered batch, regardless of what workers have prepared:
         ``epoch``, ``num_batches`` (of this process), ``num_samples`` (of all processes), ``seed``,
-        and a ``fingerprint`` of the data. After the last batch, it is the end of the epoch, from
+        and a ``fingerprint`` of the data; and the state that samplers, datasets and iterables of
+        the program hold in variables. After the last batch, it is the end of the epoch, from
         where the next iterator is empty. Once the iterator has raised StopIteration, it is the
         start of the next epoch.
     """
@@ -115,6 +121,8 @@ class ResumableLoader:
         self._next = Position()
         self._is_loaded = False
         self._progress: Progress | None = None
+        self._held = source.held_state()
+        self._sketch: int | None = None  # of the loaded position
         self._logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
 
     def __len__(self) -> int:
@@ -123,8 +131,14 @@ class ResumableLoader:
     def __iter__(self) -> Iterator[Any]:
         start = self._next
         progress = Progress(start, self._source)
+        is_repeated = self._is_loaded and not start.is_complete and self._held.rewind()
+        if not is_repeated:
+            self._held.begin_pass()
         try:
             batches = iter(()) if start.is_complete else self._source.begin(start)
+            if is_repeated:
+                self._check_repeated(start)
+                self._held.advance()
             iterator = begin_pass(progress, batches, self._stall_warning_s)
         except RuntimeError as error:
             note_lost_worker(error, start)
@@ -153,6 +167,7 @@ class ResumableLoader:
         if not self._is_loaded or self._next.is_complete:
             self._next = Position(epoch)
             self._is_loaded = False
+            self._held.forget()
 
     def end_pass(self) -> None:
         """Skips the rest of the epoch: moves the position to the start of the next one."""
@@ -160,6 +175,7 @@ class ResumableLoader:
             self._next = Position(self._next.epoch + 1)
         self._is_loaded = False
         self._progress = None
+        self._held.forget()
 
     def num_batches_left(self) -> int | None:
         """Returns the number of batches of this process left in the epoch; None if unknown."""
@@ -169,8 +185,10 @@ class ResumableLoader:
     def bookmark(self) -> Callable[[], None]:
         """Returns a function that restores the current position, in this process."""
         before, seed = dict(vars(self)), self._source.seed
+        restore_held = self._held.bookmark()
 
         def put_back() -> None:
+            restore_held()
             vars(self).update(before)
             self._source.seed = seed
 
@@ -178,7 +196,17 @@ class ResumableLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state, which can be loaded with ``torch.load(weights_only=True)``."""
-        return to_state(self.position, self._source.seed, self._source.fingerprint())
+        state = to_state(self.position, self._source.seed, self._source.fingerprint())
+        progress = self._progress
+        is_within_pass = not self._is_loaded and progress is not None and not progress.is_ended
+        if held := self._held.state(is_within_pass):
+            state["own"] = held
+        sketch = (
+            self._sketch if self._is_loaded else self._source.sketch if is_within_pass else None
+        )
+        if sketch is not None:
+            state["sketch"] = sketch
+        return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Lets the next iteration continue where the state was saved.
@@ -201,6 +229,29 @@ class ResumableLoader:
             )  # fmt: skip
         self._source.seed = seed
         self._next, self._is_loaded, self._progress = fitted, True, None
+        self._held.load(state_dict.get("own"))
+        self._sketch = state_dict.get("sketch")
+
+    def reload(self) -> None:
+        """Restores again what objects of the program hold, after handlers may have changed it.
+
+        Does nothing if no position was loaded, or the pass has begun.
+        """
+        if self._is_loaded:
+            self._held.reload()
+
+    def _check_repeated(self, start: Position) -> None:
+        """Warns if the pass that was stopped could not be repeated."""
+        if None in (self._sketch, self._source.sketch) or self._accepts_changes:
+            return
+        if self._sketch != self._source.sketch:
+            self._logger.warning(
+                "Epoch %s, resumed after %s batches, has other batches than before it was stopped: "
+                "the %s of the program depends on a state that could not be found. Give the object "
+                "that has it state_dict and load_state_dict, or let it depend on the epoch alone, "
+                "in set_epoch",
+                start.epoch, start.num_batches, self._source.sketched,
+            )  # fmt: skip
 
     def __getattr__(self, name: str) -> Any:
         if name == "_loader":

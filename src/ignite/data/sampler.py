@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, ClassVar, Protocol
@@ -181,9 +182,15 @@ class OwnBatches:
     def __init__(self, batch_sampler: Iterable[Any], seed: int) -> None:
         self.batch_sampler = batch_sampler
         self.seed = seed
+        self.sketch: int | None = None
+        """Differs for another epoch than the last one that was drawn; None without length."""
 
     def batches(self, epoch: int, num_seen: int = 0) -> Iterator[Any]:
-        return itertools.islice(draw(self.batch_sampler, self.seed, epoch), num_seen, None)
+        batches = draw(self.batch_sampler, self.seed, epoch)
+        if has_length(self.batch_sampler):
+            drawn = list(batches)
+            self.sketch, batches = sketch_of(drawn), iter(drawn)
+        return itertools.islice(batches, num_seen, None)
 
     def __len__(self) -> int:
         return len(self.batch_sampler)  # type: ignore[arg-type]
@@ -207,6 +214,8 @@ class DrawnOrder:
     def __init__(self, sampler: Iterable[Any], seed: int = 0) -> None:
         self.sampler = sampler
         self.seed = seed
+        self.sketch: int | None = None
+        """Differs for another order than the last one that was drawn."""
 
     @property
     def num_samples(self) -> int:
@@ -216,9 +225,20 @@ class DrawnOrder:
     def of(self, epoch: int) -> Order:
         """Returns all indices of an epoch; as a tensor if they are integers."""
         indices = list(draw(self.sampler, self.seed, epoch))
+        self.sketch = sketch_of(indices)
         if indices and all(type(index) is int for index in indices):
             return torch.tensor(indices)
         return indices
+
+
+def sketch_of(drawn: list[Any]) -> int:
+    """Returns a number that differs, most likely, for other indices.
+
+    Example:
+        >>> sketch_of([[0, 1], [2]]) == sketch_of([[0, 1], [2]]) != sketch_of([[1, 0], [2]])
+        True
+    """
+    return zlib.crc32(repr(drawn).encode())
 
 
 def draw(sampler: Iterable[Any], seed: int, epoch: int) -> Iterator[Any]:

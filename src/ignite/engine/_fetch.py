@@ -88,6 +88,8 @@ class Source:
 
     given: Iterable[Any] | None = None
     """The data given to the last run: after a failure, a run over the same data continues in it."""
+    coming: Iterable[Any] | None = None
+    """The data of the run that is about to begin."""
     data: Iterable[Any] | None = None
     """The data at the start of the run, or those set in a handler of STARTED."""
     is_set: bool = False

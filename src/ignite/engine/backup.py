@@ -22,15 +22,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ignite import data as flow
 from ignite import storage
+from ignite._core.attributes import is_of_a_library, is_of_the_program, slots_of
+from ignite._core.reads import global_names
 from ignite._core.rng import capture_random_state, restore_random_state
 from ignite._core.torch_private import submodules
 from ignite.engine._handlers import Tables
-from ignite.engine.resume._reachable import (
-    is_of_a_library,
-    is_of_the_program,
-    slots_of,
-)
-from ignite.engine.resume._reads import global_names
 
 __all__ = ["Backup", "backed_up"]
 

@@ -183,6 +183,7 @@ class Engine(Controls, Generic[Batch, Output]):
         self._attendance = together.begin(self) if get_world_size() > 1 else None
         if resume is not None or self._keeper is not None:
             data = _resume.resumable(self, data)
+        self._source.coming = data
         if resume is not None:
             self._resumption = _resume.resume(self, resume, data)
         request = Request(
@@ -309,7 +310,8 @@ class Engine(Controls, Generic[Batch, Output]):
         outer = outermost_engine()
         if outer is not None:
             self._request = outer._request
-            self._random_at_start = capture_random_state() if outer.is_preemptible else None
+            capture = getattr(outer.run_saver, "random_state", capture_random_state)
+            self._random_at_start = capture() if outer.is_preemptible else None
         self._is_running = True
         self._refresh_tables()
         self.logger.info("Engine run %s", describe_start(state, plan.course is Course.BEGIN))

@@ -47,7 +47,8 @@ class Preemption:
     such as an evaluation, is interrupted: an exception leaves the handler, and a resumed run calls
     it and the following handlers again. The handler should clean up in a ``finally`` block; random
     numbers that it draws before the evaluation start from the random state at the start of the
-    evaluation.
+    evaluation, also those of the program's own generators. Any other handler, and the step, are
+    never left in the middle: their state is saved as it is at their end.
 
     Works only if ``run`` is called in the main thread: elsewhere, no signal handlers are installed.
     Workers of a DataLoader never save.

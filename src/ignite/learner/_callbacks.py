@@ -165,6 +165,8 @@ class Folder:
     """Returns the learning rates by name."""
     measured: Sequence[str] = ()
     """Names of the metrics of the training, which are logged after each epoch."""
+    valid: Any = None
+    """Batches of the validation, whose state is saved, too."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,8 @@ def _keep(
         score=folder.score,
         **folder.objects,
     )
+    if folder.valid is not None:
+        checkpoint.data["valid"] = folder.valid
     if folder.is_paced:
         checkpoint.pace = is_save_due
     if idist.get_world_size() == 1 and attached_to(trainer, Preemption) is None:

@@ -240,6 +240,8 @@ def _run(
     folder = _folder(learner, options, handlers, settings, monitor, facts)
     if group is not None and folder is not None:
         folder = replace(folder, measured=[*group.metrics])
+    if held is not None and folder is not None:
+        folder = replace(folder, valid=held.batches)
     handlers = replace(handlers, measured=group, folder=folder)
     recorder.begin(history, evaluator, () if group is None else [*group.metrics])
     if options.resume is None:

@@ -8,6 +8,11 @@ from typing import Any, ClassVar
 
 from ignite.engine import CallableEventWithFilter, Events, EventsList
 
+NO_EXAMPLE = (
+    "no example came since the metric was reset: all batches were empty, or all iterations failed or "
+    "were skipped. engine.terminate_epoch(skip_epoch_completed=True) ends an epoch without metrics"
+)
+
 
 class MetricUsage:
     """The events at which a metric is reset, updated and computed.

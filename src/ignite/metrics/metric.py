@@ -24,6 +24,7 @@ from ignite.metrics._outputs import identity, pick, unroll
 from ignite.metrics._reduction import Synced, SyncGroup, reinit__is_reduced, sync_all_reduce
 from ignite.metrics._saved_state import attributes_to_state, loaded
 from ignite.metrics._usage import (
+    NO_EXAMPLE,
     BatchFiltered,
     BatchWise,
     EpochWise,
@@ -248,6 +249,8 @@ class Metric(Arithmetic, Serializable, metaclass=ABCMeta):
                 or not attachment.usage.is_of_batches
                 or type(error) is not NotComputableError
             ):
+                if type(error) is NotComputableError:
+                    error.add_note(NO_EXAMPLE)
                 raise
         else:
             self._publish(engine, name, result)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import sys
-import sysconfig
 from collections import OrderedDict, UserDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from types import (
@@ -21,9 +20,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ignite._core.attributes import (
+    attributes_of,
+    is_of_a_library,
+    is_of_the_program,
+    is_ours,
+)
+from ignite._core.reads import Read, reads_of
 from ignite._core.rng import is_own_generator
 from ignite.engine._emitter import Emitter
-from ignite.engine.resume._reads import Read, reads_of
 
 __all__ = [
     "CLASS",
@@ -34,9 +39,6 @@ __all__ = [
     "Reach",
     "has_state",
     "is_engine",
-    "is_of_a_library",
-    "is_of_the_program",
-    "slots_of",
     "variables_of",
 ]
 
@@ -97,22 +99,6 @@ def has_state(value: Any) -> bool:
     return not hasattr(kind, "set_epoch")  # the position in the data is saved with the data
 
 
-def is_of_a_library(path: str) -> bool:
-    """Whether a source file belongs to Python or to an installed package."""
-    return path.startswith(_library_folders())
-
-
-@functools.cache
-def _library_folders() -> tuple[str, ...]:
-    return tuple(
-        {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    )
-
-
-def _is_ours(module: str | None) -> bool:
-    return (module or "").partition(".")[0] in ("ignite", "torch")
-
-
 class Reach:
     """Walks from functions to the values that they use, also through the functions that they call.
 
@@ -126,6 +112,7 @@ class Reach:
         trained: leaf tensors with ``requires_grad``, by path.
         plain: numbers and tensors that no object with a state holds, by path.
         generators: random number generators that the program has created, by path.
+        data: loaders, datasets and samplers, such as those of an evaluation, by path.
     """
 
     def __init__(self, report: Callable[[int, str, Any, str], None]) -> None:
@@ -134,6 +121,7 @@ class Reach:
         self.trained: dict[str, torch.Tensor] = {}
         self.plain: dict[str, Any] = {}
         self.generators: dict[str, Any] = {}
+        self.data: dict[str, Any] = {}
         self._report = report
         self._followed: dict[tuple[int, ...], Any] = {}
         self._looked_at: dict[int, Any] = {}
@@ -152,7 +140,7 @@ class Reach:
                 )
                 self._look_at_each(_named_arguments(current), "")
             elif isinstance(current, MethodType):
-                if own and not _is_ours(type(current.__self__).__module__):
+                if own and not is_ours(type(current.__self__).__module__):
                     self._look_at_owner(current.__self__)
                 for method in _same_methods(current):
                     pending.append((method, (current.__self__, *given), by_name, own))
@@ -171,11 +159,11 @@ class Reach:
             owner = current.__self__
             if owner is not None and not isinstance(owner, ModuleType | type):
                 self.look("", owner, "", is_saved=True)  # has no name of its own
-        elif (inner := getattr(current, "__wrapped__", None)) is not None and not _is_ours(
+        elif (inner := getattr(current, "__wrapped__", None)) is not None and not is_ours(
             kind.__module__
         ):
             pending.append((inner, given, {}, own))
-        elif _is_ours(kind.__module__):
+        elif is_ours(kind.__module__):
             if callable(getattr(current, "parts", None)):  # a supervised step
                 self._look_at_each(vars(current), kind.__name__, is_saved=True)
         else:
@@ -190,7 +178,7 @@ class Reach:
         is_saved = self._report_if_saved(CLASS, name, owner, name)
         if id(owner) not in self._owners:
             self._owners[id(owner)] = owner
-            self._look_at_each(_attributes_of(owner), "", is_saved=is_saved)
+            self._look_at_each(attributes_of(owner), "", is_saved=is_saved)
 
     def _look_at_each(
         self, values: Mapping[Any, Any], path: str, depth: int = 0, is_saved: bool = False
@@ -203,7 +191,7 @@ class Reach:
         self, function: FunctionType, given: tuple[Any, ...], by_name: Mapping[str, Any], own: bool
     ) -> None:
         inner = getattr(function, "__wrapped__", function)
-        if _is_ours(function.__module__) and _is_ours(getattr(inner, "__module__", None)):
+        if is_ours(function.__module__) and is_ours(getattr(inner, "__module__", None)):
             return
         is_foreign = is_of_a_library(function.__code__.co_filename)
         if is_foreign and not own:
@@ -224,7 +212,9 @@ class Reach:
         tier, name, path = VARIABLE, read.root, f"{place}.{read.root}"
         is_argument = read.kind == "local" and read.root not in function.__code__.co_freevars
         if is_argument and any(
-            function is one for base in type(value).__mro__ for one in vars(base).values()
+            function is one or (isinstance(one, FunctionType) and function is _inner_of(one))
+            for base in type(value).__mro__
+            for one in vars(base).values()
         ):  # self
             tier, name, path = CLASS, type(value).__name__, type(value).__name__
         is_caller = is_argument and is_engine(value)  # the engine that calls the function
@@ -232,11 +222,13 @@ class Reach:
             self.seen.append(value)
         is_saved = is_caller
         for step, key in read.path:
+            if isinstance(value, _DATA):
+                self.data.setdefault(path, value)
             if isinstance(value, nn.Module | torch.Tensor) or is_own_generator(value):
                 break
             if not is_caller:
                 # Objects of torch and ignite save their own content.
-                is_saved |= self._report_if_saved(tier, name, value, path) or _is_ours(
+                is_saved |= self._report_if_saved(tier, name, value, path) or is_ours(
                     type(value).__module__
                 )
             if isinstance(value, dict | list | deque) and hasattr(_base_of(value), str(key)):
@@ -280,6 +272,8 @@ class Reach:
         """Visits a value, which may belong to an object that is saved, and its content."""
         if not is_saved:
             self._record_plain(value, path)
+        if isinstance(value, _DATA):
+            self.data.setdefault(path, value)
         if isinstance(value, (*_LEAVES, *_DATA)) or depth > _MAX_DEPTH:
             return
         if depth == 0:
@@ -305,18 +299,18 @@ class Reach:
             self.generators.setdefault(path, value)
 
     def _look_into(self, kind: type, value: Any, path: str, depth: int, is_saved: bool) -> None:
-        is_ours = _is_ours(kind.__module__)
+        has_our_class = is_ours(kind.__module__)
         parts = _parts_of(kind, value)
         if parts is not None:
-            is_state = kind.__name__ == "State" and is_ours
+            is_state = kind.__name__ == "State" and has_our_class
             self._look_at_each(parts, path, depth + 1, is_saved or is_state)
         elif is_of_the_program(kind) or kind.__name__ == "SimpleNamespace":
-            self._look_at_each(_attributes_of(value), path, depth + 1, is_saved)
+            self._look_at_each(attributes_of(value), path, depth + 1, is_saved)
             if callable(value):
                 self.follow(value)
-        elif (inner := getattr(value, "__wrapped__", None)) is not None and not is_ours:
+        elif (inner := getattr(value, "__wrapped__", None)) is not None and not has_our_class:
             self.follow(inner)
-        elif not is_ours and not kind.__module__.startswith(_INERT):
+        elif not has_our_class and not kind.__module__.startswith(_INERT):
             self._hide(f"{path} (a {kind.__module__}.{kind.__qualname__})")
 
     def _hide(self, what: str) -> None:
@@ -336,9 +330,14 @@ def _parts_of(kind: type, value: Any) -> Mapping[Any, Any] | None:
     if isinstance(value, type):
         names = vars(value) if is_of_the_program(value) else {}
         return {key: one for key, one in names.items() if not isinstance(one, _CODE)}
-    if kind.__name__ == "State" and _is_ours(kind.__module__):
+    if kind.__name__ == "State" and is_ours(kind.__module__):
         return {key: one for key, one in vars(value).items() if key not in _OF_STATE}
     return None
+
+
+def _inner_of(function: FunctionType) -> Any:
+    """Returns the function that a decorator has wrapped, as torch does with ``Optimizer.step``."""
+    return vars(function).get("__wrapped__")
 
 
 def _base_of(container: Any) -> type:
@@ -369,7 +368,7 @@ def _same_methods(method: MethodType) -> Iterator[Any]:
         if (
             isinstance(other, FunctionType)
             and other is not method.__func__
-            and not _is_ours(base.__module__)
+            and not is_ours(base.__module__)
         ):
             yield other
 
@@ -412,7 +411,7 @@ def _step_into(value: Any, step: str, key: Any) -> Any:
             )
         except (KeyError, IndexError, TypeError):
             return _NOT_THERE
-    attributes = vars(value) if isinstance(value, ModuleType) else _attributes_of(value)
+    attributes = vars(value) if isinstance(value, ModuleType) else attributes_of(value)
     if key in attributes and not isinstance(value, type):
         return attributes[key]
     for base in value.__mro__ if isinstance(value, type) else type(value).__mro__:
@@ -429,42 +428,3 @@ def _step_into(value: Any, step: str, key: Any) -> Any:
             return MethodType(found.func, value)
         return getattr(value, key) if type(found).__name__ == "method_descriptor" else found
     return _NOT_THERE
-
-
-def slots_of(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the names and values of an object's attributes that are in ``__slots__``.
-
-    Example:
-        >>> class Point:
-        ...     __slots__ = ("x", "y")
-        >>> point = Point()
-        >>> point.x = 1
-        >>> list(slots_of(point))
-        [('x', 1)]
-    """
-    for base in type(value).__mro__:
-        names = vars(base).get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            if name in ("__dict__", "__weakref__"):
-                continue
-            # Python mangles private names.
-            is_private = name.startswith("__") and not name.endswith("__")
-            attribute = f"_{base.__name__.lstrip('_')}{name}" if is_private else name
-            if hasattr(value, attribute):
-                yield attribute, getattr(value, attribute)
-
-
-def _attributes_of(value: Any) -> dict[str, Any]:
-    found = dict(getattr(value, "__dict__", {}))
-    for name, member in slots_of(value):
-        found.setdefault(name, member)
-    return found
-
-
-def is_of_the_program(kind: type) -> bool:
-    """Whether a class is defined by the user's program, not by this or another installed library."""
-    module = sys.modules.get(kind.__module__)
-    path = getattr(module, "__file__", None)
-    if kind.__module__ == "__main__" or module is None:
-        return True
-    return path is not None and not _is_ours(kind.__module__) and not is_of_a_library(path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from ignite._core.calls import name_of
 from ignite.base import Stateful
@@ -28,7 +29,13 @@ from ignite.engine.resume._reachable import (
     is_engine,
     variables_of,
 )
-from ignite.engine.resume.unsaved import FREE, FreeParameters, free_parameters, unsaved_values_of
+from ignite.engine.resume.unsaved import (
+    FREE,
+    FreeParameters,
+    free_parameters,
+    unsaved_values_in,
+    unsaved_values_of,
+)
 
 if TYPE_CHECKING:
     from ignite.engine._handlers import Registration
@@ -45,6 +52,7 @@ RESERVED = (
     "results",
     "trainer",
     "accumulated",
+    "by_rank",
 )
 
 
@@ -68,6 +76,8 @@ class Belongings(NamedTuple):
     """Numbers and tensors that the step and the handlers use, and that no object with a state holds."""
     generators: dict[str, Any]
     """Random number generators created by the program that the step and the handlers use."""
+    data: dict[str, Any]
+    """Loaders, datasets and samplers that they use."""
 
     def check(self, given: Mapping[str, Any]) -> None:
         """Checks that a saved run can be resumed.
@@ -225,6 +235,9 @@ class _Collector:
     def _add_attached(self, engine: Emitter, entry: Registration) -> None:
         published = next((argument for argument in entry.args if isinstance(argument, str)), None)
         owners = list(objects_behind(entry.handler))
+        for i, one in enumerate((*entry.args, *entry.kwargs.values())):
+            if isinstance(one, DataLoader):
+                self._reach.data.setdefault(f"{name_of(entry.handler)}.{i}", one)
         for owner in (*owners, *entry.args, *entry.kwargs.values()):
             self._attached.append(owner)
             begins_anew = hasattr(type(owner), "begins_anew_with") and owner.begins_anew_with(
@@ -263,6 +276,12 @@ class _Collector:
             if isinstance(one, nn.Module)
             for pair in unsaved_values_of(name, one)
         )
+        of_optimizers = (
+            pair
+            for name, one in objects.items()
+            if isinstance(one, Optimizer)
+            for pair in unsaved_values_in(name, one)
+        )
         with_results = [name for name in alike_engines if engines[name].state.metrics]
         return Belongings(
             objects,
@@ -272,8 +291,9 @@ class _Collector:
             others,
             [*with_results, *alike],
             self._reach.hidden,
-            {**self._reach.plain, **dict(of_modules)},
+            {**self._reach.plain, **dict(of_modules), **dict(of_optimizers)},
             self._reach.generators,
+            self._reach.data,
         )
 
 

@@ -26,13 +26,22 @@ from ignite.engine._cursor import Request, describe_progress
 from ignite.engine._emitter import Unfinished
 from ignite.engine._state import load_user_values
 from ignite.engine.resume.belongings import RESERVED, Belongings, collect
+from ignite.engine.resume.by_rank import BY_RANK, states_by_rank, states_of_rank
 from ignite.engine.resume.unsaved import accumulate, accumulated
 from ignite.exceptions import CheckpointError
 
 if TYPE_CHECKING:
     from ignite.engine._controls import Controls
 
-__all__ = ["Resumption", "resumable", "resume", "rows_of", "run_state_dict"]
+__all__ = [
+    "Resumption",
+    "other_data",
+    "random_state_of",
+    "resumable",
+    "resume",
+    "rows_of",
+    "run_state_dict",
+]
 
 _STABLE_NAMES = ("latest", "last", "best")
 
@@ -56,8 +65,8 @@ def run_state_dict(
 
     Returns:
         ``trainer``, the objects by name, ``data``, ``random``, ``results``, ``is_finished``;
-        ``accumulated`` gradients, if there are any; and, between two handlers of an event,
-        ``event``. Tensors are not copied.
+        ``accumulated`` gradients, if there are any; between two handlers of an event, ``event``;
+        and ``by_rank``, what differs between processes. Tensors are not copied.
 
     Raises:
         ValueError: the data were replaced in the run, so that a resumed run would have other data;
@@ -83,15 +92,46 @@ def run_state_dict(
         if engine._source.is_set:
             states["is_data_set"] = True
         states["data"] = gathered(position())  # each process has its own streams and buffers
-    mine = {**(capture_random_state() if random is None else random)}
-    if belongings.generators:
-        mine["own"] = {path: generator_state(one) for path, one in belongings.generators.items()}
+    mine = random_state_of(belongings.generators) if random is None else random
     states["random"] = gathered(mine)  # a list with one entry per process
     states["results"] = {name: _savable(one.state.metrics) for name, one in engines.items()}
     if unfinished is not None:
         output = _savable({"output": engine.state.output})
         states["event"] = {"name": unfinished.event, "num_done": unfinished.num_done, **output}
+    if idist.get_world_size() > 1 and (differing := states_by_rank(states, objects)):
+        states[BY_RANK] = differing
     return states
+
+
+def random_state_of(
+    generators: Mapping[str, Any], data: flow.OwnState | None = None
+) -> RandomState:
+    """Captures the random state of this process.
+
+    Args:
+        generators: those of the program, by the path to them.
+        data: of data that the run uses beside its own, such as those of an evaluation.
+    """
+    state = capture_random_state()
+    if generators:
+        state["own"] = {path: generator_state(one) for path, one in generators.items()}
+    if data is not None and not data.is_empty:
+        state["data"] = data.take()
+    return state
+
+
+def other_data(engine: Controls, belongings: Belongings) -> flow.OwnState:
+    """Returns what takes down the state of data that a run uses beside its own.
+
+    The data of the run save their state with their position.
+    """
+    data: Any = engine._source.coming
+    loader = data.wrapped if isinstance(data, flow.ResumableLoader) else data
+    own = [loader, *(getattr(loader, name, None) for name in ("sampler", "batch_sampler"))]
+    found = {**belongings.data, **getattr(engine.run_saver, "data", {})}
+    return flow.OwnState(
+        {path: one for path, one in found.items() if not any(one is other for other in own)}
+    )
 
 
 def _alone(value: Any) -> list[Any]:
@@ -155,6 +195,7 @@ class Resumption:
         self.is_inside_epoch = False
         self._engine = engine
         self._source = source
+        states = states_of_rank(states, idist.get_rank(), idist.get_world_size())
         positions = states.get("data", [])
         self._states = (
             {**states, "data": positions[min(idist.get_rank(), len(positions) - 1)]}
@@ -163,6 +204,7 @@ class Resumption:
         )
         self._engines = belongings.engines
         self._generators = belongings.generators
+        self._other_data = other_data(engine, belongings)
         known = _names_in(states, belongings)
         self._objects = {name: one for name, one in belongings.objects.items() if name in known}
         self._states |= {name: self._states[saved] for name, saved in known.items()}
@@ -261,6 +303,8 @@ class Resumption:
         storage.restore(self._objects, self._states)
         accumulate(self._states.get("accumulated", {}), self._objects)
         load_user_values(self._engine, self._states["trainer"])
+        if self._data is not None:
+            self._data.reload()
         self._apply_results()
         self.apply_random()
 
@@ -273,6 +317,8 @@ class Resumption:
             own = per_rank[rank].get("own", {})
             for path in self._generators.keys() & own.keys():
                 set_generator_state(self._generators[path], own[path])
+            if "data" in per_rank[rank]:
+                self._other_data.put(per_rank[rank]["data"])
 
     def report(self) -> str:
         """Returns a table of what was restored and what was not."""

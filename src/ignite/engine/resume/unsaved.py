@@ -6,6 +6,7 @@ several iterations, are saved with the run. A warning names variables that chang
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from ignite._core.attributes import attributes_of, is_of_the_program
 from ignite._core.logs import join_names
 from ignite._core.torch_private import non_persistent_buffers, version_of
 
@@ -27,6 +29,7 @@ __all__ = [
     "accumulate",
     "accumulated",
     "free_parameters",
+    "unsaved_values_in",
     "unsaved_values_of",
     "watched_steps",
 ]
@@ -164,6 +167,10 @@ def _optimizers(objects: Mapping[str, Any]) -> dict[str, Optimizer]:
     return {name: one for name, one in sorted(objects.items()) if isinstance(one, Optimizer)}
 
 
+# Their attributes tell how far they have set themselves up.
+_WRAPPERS = ("torch.nn.parallel.", "torch.distributed.")
+
+
 class Unsaved:
     """Compares numbers and tensors that the step and the handlers use between two saves of a run.
 
@@ -225,8 +232,50 @@ def unsaved_values_of(name: str, model: nn.Module) -> Iterator[tuple[str, Any]]:
     for place, module in model.named_modules(prefix=name):
         if type(module).get_extra_state is not nn.Module.get_extra_state:
             continue
+        if type(module).__module__.startswith(_WRAPPERS):
+            continue
         for attribute, value in vars(module).items():
             if isinstance(value, int | float) and attribute != "training":
                 yield f"{place}.{attribute}", value
         for attribute in non_persistent_buffers(module):
             yield f"{place}.{attribute}", getattr(module, attribute, None)
+
+
+def unsaved_values_in(name: str, optimizer: Optimizer) -> Iterator[tuple[str, Any]]:
+    """Yields what an optimizer of the program keeps beside its state, with the path to it.
+
+    Numbers and tensors in attributes, and a tensor of an optimizer that it wraps. An optimizer with
+    a ``state_dict`` of its own is expected to include them.
+
+    Example:
+        >>> class Counting(torch.optim.SGD):
+        ...     num_steps = 0
+        ...     def step(self):
+        ...         self.num_steps += 1
+        >>> optimizer = Counting([torch.zeros(1)], lr=0.1)
+        >>> optimizer.step()
+        >>> dict(unsaved_values_in("optimizer", optimizer))
+        {'optimizer.num_steps': 1}
+    """
+    kind = type(optimizer)
+    if kind.state_dict is not Optimizer.state_dict or not is_of_the_program(kind):
+        return
+    for attribute, value in attributes_of(optimizer).items():
+        if attribute in _names_in_optimizers():
+            continue
+        path = f"{name}.{attribute}"
+        parts = enumerate(value) if isinstance(value, list | tuple) else ()
+        for key, one in [(path, value), *((f"{path}.{i}", part) for i, part in parts)]:
+            if isinstance(one, int | float | Tensor):
+                yield key, one
+        if isinstance(value, Optimizer):
+            tensors = (one for held in value.state.values() for one in held.values())
+            found = next((one for one in tensors if isinstance(one, Tensor)), None)
+            if found is not None:
+                yield f"{path}.state", found
+
+
+@functools.cache
+def _names_in_optimizers() -> frozenset[str]:
+    """The attributes that every optimizer has."""
+    return frozenset(vars(torch.optim.SGD([torch.zeros(1)], lr=0.1)))

@@ -18,10 +18,11 @@ from ignite._core import clock
 from ignite._core.files import check_writable
 from ignite._core.rng import RandomState
 from ignite._core.trees import replaced
+from ignite.data import OwnState
 from ignite.engine import Engine, Events, EventsList
 from ignite.engine.extension import Unfinished
 from ignite.engine.resume.belongings import collect
-from ignite.engine.resume.resumption import rows_of, run_state_dict
+from ignite.engine.resume.resumption import other_data, random_state_of, rows_of, run_state_dict
 from ignite.engine.resume.unsaved import Unsaved, watched_steps
 from ignite.exceptions import CheckpointError
 from ignite.handlers._checkpoints.object_states import check_round_trip
@@ -106,6 +107,10 @@ class RunCheckpoint:
         # Weak, because a reference cycle would keep the model alive.
         self._trainer_ref = weakref.ref(trainer)
         self._unsaved = Unsaved(self.logger)
+        self.data: dict[str, Any] = {}
+        """Data that the run uses beside its own, by name; those that handlers use are found."""
+        self._generators: Mapping[str, Any] = {}
+        self._other_data: OwnState | None = None
         self._score = score
         self._num_best = num_best if score.source is not None else 0
         self._num_last = num_last
@@ -223,6 +228,8 @@ class RunCheckpoint:
         belongings = collect(trainer, self.given)
         belongings.check(self.given)
         self._unsaved.compare(belongings.plain)
+        self._generators = belongings.generators
+        random = self.random_state() if random is None else random
         score = self._score.of(trainer, belongings.engines)
         states = run_state_dict(trainer, belongings, unfinished, random, is_finished)
         note = storage.Note(
@@ -236,6 +243,10 @@ class RunCheckpoint:
             created=time.time(),
         )
         return states, note
+
+    def random_state(self) -> RandomState:
+        """Captures the state of all random generators of the run, and of data that it uses beside its own."""
+        return random_state_of(self._generators, self._other_data)
 
     def _choose_action(self) -> int:
         """Returns what to do at an event. Rank 0 decides, because clocks differ."""
@@ -370,6 +381,8 @@ class RunCheckpoint:
         """Waits at the end of each run until everything is written."""
         found = collect(trainer, self.given)
         self._unsaved.compare(found.plain)
+        self._generators = found.generators
+        self._other_data = other_data(trainer, found)
         try:
             with watched_steps(trainer, found.objects):
                 yield
@@ -451,9 +464,10 @@ def of(
     that the step and the handlers use from the surrounding script, under their variable names:
     models, optimizers, the gradients that they accumulate, schedulers, weight averages, trained
     tensors, random number generators, evaluators with their handlers. Also saved are the position
-    in the data, global random states, counters and the latest metrics. ``trainer.describe()`` lists
-    the names. Numbers and tensors in plain variables are not saved; a warning names those that
-    change during the run.
+    in the data, with what samplers, datasets and iterables hold and change, global random states,
+    counters and the latest metrics. ``trainer.describe()`` lists the names. Numbers and tensors in
+    plain variables of the step and handlers are not saved; a warning names those that change during
+    the run.
 
     Data passed to ``run`` is made resumable, see :func:`ignite.data.resumable`: the order of
     samples and the random numbers drawn for them are then functions of the seed and the epoch.
@@ -496,8 +510,11 @@ def of(
             raised by the next save or at the end).
 
     Distributed:
-        Create it on all ranks. Rank 0 writes, the random state of each rank is saved, and an error
-        is raised on all ranks. A save waits for the end of the current gradient accumulation.
+        Create it on all ranks. Rank 0 writes, and an error is raised on all ranks. Random states,
+        and what else differs between ranks, are saved for each of them: entries of states are
+        compared at each save, of models in DDP a sample. With another number of ranks, all get
+        those of rank 0, which the log says; accumulated gradients are averaged. A save waits for
+        the end of the gradient accumulation of a supervised step.
 
     Example:
         >>> import tempfile

@@ -1,6 +1,6 @@
 """The variables that functions read, found in their bytecode."""
 
-from ignite.engine.resume._reads import global_names, reads_of
+from ignite._core.reads import global_names, reads_of
 
 
 def found(function):
