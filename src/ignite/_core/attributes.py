@@ -1,4 +1,4 @@
-"""Attributes of objects, read without running their code, and who has defined a class or a function."""
+"""Reads attributes of objects without running their code, and finds where a class or function is defined."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
 
 
 def is_of_the_program(kind: type) -> bool:
-    """Whether the user's program defines a class, and not an installed library or this one."""
+    """Whether a class is defined by the user's program, not by this or another installed library."""
     module = sys.modules.get(kind.__module__)
     path = getattr(module, "__file__", None)
     if kind.__module__ == "__main__" or module is None:

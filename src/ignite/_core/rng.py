@@ -37,7 +37,9 @@ class RandomState(TypedDict):
     numpy: NotRequired[dict[str, Any]]
     accelerator: NotRequired[dict[str, list[torch.Tensor]]]  # device type -> state of each device
     own: NotRequired[dict[str, Any]]  # states of the program's own generators, by name
-    data: NotRequired[dict[str, Any]]  # of what else draws, such as the data of an evaluation
+    data: NotRequired[
+        dict[str, Any]
+    ]  # of other data that draw random numbers, such as those of an evaluation
 
 
 def manual_seed(seed: int) -> None:

@@ -475,7 +475,7 @@ def non_persistent_buffers(module: torch.nn.Module) -> frozenset[str]:
 
 
 def is_default_generator(generator: torch.Generator) -> bool:
-    """Whether a generator is that of the CPU or of a device, which torch has made.
+    """Whether a generator is the default one of torch for the CPU or a device.
 
     By convention, the module of a device has them as ``default_generators``: so do those of CUDA,
     XPU and MTIA, and backends outside of torch. MPS has one, behind a private function. Without the
@@ -494,7 +494,7 @@ def is_default_generator(generator: torch.Generator) -> bool:
 
 
 def _is_one_generator(one: Any, other: Any) -> bool:
-    """Whether two objects stand for one generator; without the address, only an object for itself."""
+    """Whether two objects represent the same generator. Fallback: whether they are the same object."""
     address = getattr(one, "_cdata", None)
     return one is other or (address is not None and address == getattr(other, "_cdata", None))
 

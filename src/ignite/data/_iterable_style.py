@@ -96,7 +96,7 @@ class StreamSource(_IterableStyle):
         loader = self._data
         parts = {"dataset": loader.dataset, "collate_fn": loader.collate_fn}
         if hasattr(loader.dataset, "state_dict") and hasattr(loader.dataset, "load_state_dict"):
-            del parts["dataset"]  # knows its own state
+            del parts["dataset"]  # it saves its state itself
         is_kept = loader.num_workers and loader.persistent_workers
         return HeldState(
             {"samples": parts},
@@ -195,7 +195,7 @@ class StatefulSource(_IterableStyle):
 
     def held_state(self) -> HeldState:
         if not isinstance(self._data, DataLoader):
-            return HeldState({})  # knows its own state
+            return HeldState({})  # it saves its state itself
         names = ("sampler", "batch_sampler", "dataset", "collate_fn")
         parts = {name: getattr(self._data, name) for name in names}
         knows = ("state_dict", "load_state_dict")
@@ -284,7 +284,7 @@ _NO_RANDOM = nullcontext()
 
 
 class _Sketched:
-    """An iterator that notes a sketch of the latest batch in its source."""
+    """An iterator that records a sketch of the latest batch in its source."""
 
     __slots__ = ("_batches", "_source")
 

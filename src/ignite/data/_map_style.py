@@ -172,7 +172,7 @@ class MapSource:
         return found
 
     def held_state(self) -> HeldState:
-        """Returns what takes down the state of the samplers, the dataset and ``collate_fn``."""
+        """Returns an object that saves the state of the samplers, the dataset and ``collate_fn``."""
         loader = self._user_loader
         order = {"sampler": loader.sampler, "batch_sampler": loader.batch_sampler}
         samples = {"dataset": loader.dataset, "collate_fn": loader.collate_fn}

@@ -1,4 +1,4 @@
-"""State that samplers, datasets and iterables of the program keep: saved with the position in the data."""
+"""Saves the state of the program's samplers, datasets and iterables with the position in the data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 
 class OwnState:
-    """Takes down what loading data may change in objects of the program, and puts it back.
+    """Saves and restores the variables of the program that loading data may change.
 
     Random generators, objects with ``state_dict``, and numbers, strings, small tensors and arrays,
     and containers of numbers and strings in attributes, variables of enclosing functions, and
@@ -105,7 +105,7 @@ class OwnState:
         return {"values": values, "generators": generators, "objects": objects}
 
     def put(self, state: Mapping[str, Any]) -> None:
-        """Sets the variables to a state; others, if their value has changed, to that at creation."""
+        """Sets the variables to a state; resets all others that have changed to their initial values."""
         found = self._look()
         for path, one in state.get("objects", {}).items():
             if path in found.objects:
@@ -132,7 +132,7 @@ class OwnState:
         if variable is not None and _kind_of(variable.value) == kind:
             set_generator_state(variable.value, saved)
             return
-        variable = variable or _find(found, path)  # the data make it when they are first used
+        variable = variable or _find(found, path)  # the data create it on first use
         if variable is not None and (made := _new_generator(kind)) is not None:
             set_generator_state(made, saved)
             variable.set(made)
@@ -159,7 +159,7 @@ class OwnState:
 
 
 class HeldState:
-    """The state that data have of their own, at the start of a pass and at the latest batch.
+    """The state of the data, at the start of a pass and at the latest batch.
 
     A pass is repeated up to its position: samplers draw its order again, iterables its batches. So
     they need the state that they had before, and then that of the position.
@@ -195,7 +195,7 @@ class HeldState:
             )
 
     def begin_pass(self) -> None:
-        """Notes the state before a pass begins."""
+        """Records the state before a pass begins."""
         kept = {name: one for name, one in self._start.items() if name in self._kept}
         self._start = {**self._take(), **kept}
         self._loaded = None
@@ -227,7 +227,7 @@ class HeldState:
         self._loaded = None
 
     def reload(self) -> None:
-        """Restores again the loaded state, which handlers may have changed."""
+        """Restores the loaded state again, because handlers may have changed it."""
         if self._loaded is not None:
             self._put(self._loaded["now"])
 
@@ -267,7 +267,7 @@ class HeldState:
 
 
 def sketch(batch: Any) -> int:
-    """Returns a number that differs, most likely, for another batch: made from a few of its values.
+    """Returns a number, computed from a few values of a batch, that most likely differs for another batch.
 
     Tensors on an accelerator count with their shape only: reading their values would wait for it.
 
@@ -300,11 +300,11 @@ def _texts_of(value: Any, depth: int) -> Iterator[str]:
 
 
 class _Known:
-    """A value at creation: a copy, or of a large array only its version or a sample."""
+    """The initial value of a variable: a copy, or for a large array only its version or a sample."""
 
     def __init__(self, value: Any, is_copied: bool) -> None:
         is_array = isinstance(value, Tensor) or _is_ndarray(value)
-        # Weak: the program may replace a large array by another one.
+        # A weak reference, because the program may replace a large array.
         self._reference = weakref.ref(value) if is_array else None
         self._version = version_of(value) if isinstance(value, Tensor) else None
         self._is_copied = is_copied
