@@ -1,8 +1,9 @@
 """``Learner``, which builds ordinary engines with handlers and metrics, and exposes them."""
 
+from ignite.learner._data.splitting import Holdout
 from ignite.learner._demo import demo
 from ignite.learner._runs import environment
 from ignite.learner.history import History
 from ignite.learner.learner import Learner
 
-__all__ = ["History", "Learner", "demo", "environment"]
+__all__ = ["History", "Holdout", "Learner", "demo", "environment"]

@@ -8,11 +8,9 @@ import importlib.util
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ignite import distributed as idist
@@ -23,85 +21,34 @@ from ignite.handlers import (
     EarlyStopping,
     EMAHandler,
     JSONLLogger,
-    LRScheduler,
     Preemption,
     RunProfiler,
     TensorboardLogger,
     global_step_from_engine,
 )
-from ignite.learner._by_name import find
+from ignite.learner._events import add_callbacks
 from ignite.learner._journal import Journal, attached_to
 from ignite.learner._progress import shown
 from ignite.learner._runs import Provenance, Recorder, is_save_due, loss_of, scalars_in
+from ignite.learner._schedules import Schedule
 from ignite.metrics import MetricGroup
 
 __all__ = [
     "MEASURED",
-    "SCHEDULES",
     "BestWeights",
     "Folder",
     "Handlers",
     "Monitor",
+    "Validation",
     "attached",
-    "factor_of",
     "no_such_monitor",
 ]
 
 MEASURED = "measured"
 """Name of the group of training metrics in ``trainer.state.metrics``."""
 _LOG_EVERY = 10
-SCHEDULES: Mapping[str, Callable[[float], float]] = {
-    "constant": lambda done: 1.0,
-    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
-    "linear": lambda done: 1 - done,
-}
 # Handlers of users at the end of an epoch run after its metrics are known.
 _BEFORE_THE_USER = 1
-
-
-def factor_of(
-    schedule: str | Callable[[float], float], warmup: float, num_steps: int
-) -> Callable[[int], float]:
-    """Returns the function that gives the factor of the learning rate in step 0, 1, ...
-
-    Args:
-        schedule: a name, or a function of the completed fraction of the steps after the warmup,
-            from 0 to 1.
-        warmup: number of steps with a linearly rising factor; below 1, the fraction of all steps.
-        num_steps: total number of steps.
-
-    Raises:
-        ValueError: the name is unknown, or the warmup is longer than the training.
-
-    Example:
-        >>> factor = factor_of("linear", warmup=2, num_steps=6)
-        >>> [factor(step) for step in range(6)]
-        [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
-    """
-    if isinstance(schedule, type) or not (isinstance(schedule, str) or callable(schedule)):
-        raise TypeError(
-            "schedule should be a name, or a function of the completed fraction, but given "
-            f"{schedule!r}"
-        )
-    curve = find("schedule", schedule, SCHEDULES) if isinstance(schedule, str) else schedule
-    for share in (0.0, 0.5, 1.0):
-        if not (isinstance(value := curve(share), Real | torch.Tensor) and math.isfinite(value)):
-            raise ValueError(
-                f"schedule should return a finite factor for each fraction, but given {value!r} "
-                f"for {share}"
-            )
-    num_warm = round(warmup * num_steps) if 0 < warmup < 1 else int(warmup)
-    if not 0 <= num_warm <= num_steps:
-        raise ValueError(
-            f"warmup should be from 0 to {num_steps}, the number of steps, but given {warmup}"
-        )
-
-    def factor(step: int) -> float:
-        if step < num_warm:
-            return (step + 1) / num_warm
-        return curve(min((step - num_warm) / max(num_steps - num_warm, 1), 1.0))
-
-    return factor
 
 
 class BestWeights:
@@ -178,10 +125,10 @@ class Handlers:
 
     measured: MetricGroup | None
     """Metrics of the training batches."""
-    validate: Callable[[], Any] | None
-    scheduler: LRScheduler | None
-    schedule_event: Any
-    """Event at which the scheduler steps."""
+    validation: Validation | None
+    schedule: Schedule
+    callbacks: Mapping[Any, Any]
+    """Functions of the user by event."""
     stopping: EarlyStopping | None
     best: BestWeights | None
     folder: Folder | None
@@ -203,29 +150,47 @@ def attached(
     with contextlib.ExitStack() as stack:
         stack.callback(added.take_off)
         with added:
-            _add(trainer, recorder, handlers)
+            _add(trainer, evaluator, recorder, handlers)
             shown(trainer, evaluator, recorder, handlers.progress)
             if handlers.folder is not None:
                 _keep(trainer, evaluator, recorder, handlers.folder, stack)
         yield
 
 
-def _add(trainer: Engine[Any, Any], recorder: Recorder, handlers: Handlers) -> None:
-    on = trainer.add_event_handler
-    if handlers.scheduler is not None:
-        on(handlers.schedule_event, handlers.scheduler)
+def _add(
+    trainer: Engine[Any, Any],
+    evaluator: Engine[Any, Any] | None,
+    recorder: Recorder,
+    handlers: Handlers,
+) -> None:
+    on, schedule = trainer.add_event_handler, handlers.schedule
+    if schedule.handler is not None:
+        on(schedule.event, schedule.handler)
     on(Events.EPOCH_STARTED, recorder.begin_epoch)
     on(Events.TERMINATE, recorder.end_early, priority=_BEFORE_THE_USER)
-    at_the_end: list[Any] = [handlers.validate, recorder.end_epoch, handlers.stopping]
     if (measured := handlers.measured) is not None:
         on(Events.EPOCH_STARTED, measured.started)
         on(Events.ITERATION_COMPLETED, measured.iteration_completed)
         on(Events.EPOCH_COMPLETED, measured.completed, MEASURED, priority=_BEFORE_THE_USER)
-    if handlers.best is not None:
-        at_the_end.append(handlers.best.note)
-    for handler in at_the_end:
+    best = None if handlers.best is None else handlers.best.note
+    plateau = None if schedule.plateau is None else schedule.plateau.note
+    scored = [one for one in (handlers.stopping, best, plateau) if one is not None]
+    validation = handlers.validation
+
+    def validate(
+        engine: Engine[Any, Any],
+    ) -> None:  # a name for what describes and measures the run
+        assert validation is not None
+        validation(engine)
+
+    if validation is not None and validation.every is not None:
+        validation.followers, scored = scored, []
+        every = Events.ITERATION_COMPLETED(every=validation.every)
+        on(every, validate, priority=_BEFORE_THE_USER)
+    for handler in [None if validation is None else validate, recorder.end_epoch, *scored]:
         if handler is not None:
             on(Events.EPOCH_COMPLETED, handler, priority=_BEFORE_THE_USER)
+    add_callbacks(trainer, evaluator, handlers.callbacks)
 
 
 def _keep(
@@ -304,6 +269,32 @@ def _log(
             )
 
 
+class Validation:
+    """Runs the validation at the end of an epoch, and also every so many steps.
+
+    Args:
+        run: runs the evaluator.
+        recorder: records the results.
+        every: number of steps between two validations within an epoch; None for none.
+    """
+
+    def __init__(self, run: Callable[[], Any], recorder: Recorder, every: int | None) -> None:
+        self.every = every
+        self.followers: Sequence[Callable[[Engine[Any, Any]], Any]] = ()
+        """Called after each validation."""
+        self._run, self._recorder = run, recorder
+
+    def __call__(self, engine: Engine[Any, Any]) -> None:
+        """Validates, unless that was done after the same step."""
+        if self.every is None:
+            self._run()
+        elif not self._recorder.is_validated_at(engine.state.iteration):
+            self._run()
+            self._recorder.note_validation(engine)
+            for follow in self.followers:
+                follow(engine)
+
+
 class Monitor:
     """Reads a metric of the epoch that has ended, as a score: higher is better.
 
@@ -311,23 +302,28 @@ class Monitor:
         name: name of the metric.
         mode: whether a higher ("max") or a lower ("min") value is better.
         recorder: the recorder whose history has the metric.
+        by_validation: whether to read the last validation, not the last epoch.
     """
 
-    def __init__(self, name: str, mode: str, recorder: Recorder) -> None:
+    def __init__(
+        self, name: str, mode: str, recorder: Recorder, by_validation: bool = False
+    ) -> None:
         self.name, self.mode = name, mode
+        self._by_validation = by_validation
         self._recorder = recorder
         self._sign = 1 if mode == "max" else -1
 
     def __call__(self, *args: Any) -> float:
-        epochs = self._recorder.history.epochs
-        if not epochs:
+        history = self._recorder.history
+        rows = history.validations if self._by_validation else history.epochs
+        if not rows:
             return math.nan
-        if self.name not in epochs[-1]:
+        if self.name not in rows[-1]:
             raise ValueError(
-                no_such_monitor(self.name, [name for name in epochs[-1] if name != "epoch"])
+                no_such_monitor(self.name, [name for name in rows[-1] if name != "epoch"])
             )
-        value = epochs[-1][self.name]
-        if not isinstance(value, Real):
+        value = rows[-1][self.name]
+        if not isinstance(value, int | float):
             raise ValueError(
                 f"monitor should be a single number, but {self.name!r} is a {type(value).__name__}"
             )

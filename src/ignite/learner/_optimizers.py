@@ -28,10 +28,13 @@ __all__ = [
     "check_optimizer",
     "freeze",
     "freezing",
+    "frozen_in",
     "make_optimizer",
     "names_of",
     "num_parameters",
     "rates_of",
+    "set_rates",
+    "unfreeze",
 ]
 
 Named = list[tuple[str, nn.Parameter]]
@@ -374,6 +377,32 @@ def rates_of(optimizer: Any) -> dict[str, Any]:
     return {f"lr/{i}": rate for i, rate in enumerate(rates)}
 
 
+def set_rates(optimizer: Optimizer, lr: Any) -> None:
+    """Sets the learning rate of all groups, or of each group.
+
+    Raises:
+        TypeError: ``lr`` is neither a number nor a list of numbers.
+        ValueError: it is negative; or it is one number, but the groups have different rates; or a
+            list of another length.
+    """
+    groups = optimizer.param_groups
+    rates = list(lr) if isinstance(lr, list | tuple) else [lr] * len(groups)
+    for rate in rates:
+        if isinstance(rate, bool) or not isinstance(rate, Real):
+            raise TypeError(f"lr should be a number, or one for each group, but given {lr!r}")
+        if not float(rate) >= 0:
+            raise ValueError(f"lr should be at least 0, but given {lr!r}")
+    present = [float(group["lr"]) for group in groups]
+    is_one_for_several = not isinstance(lr, list | tuple) and len(set(present)) > 1
+    if len(rates) != len(groups) or is_one_for_several:
+        raise ValueError(
+            f"lr should have a rate for each of the {len(groups)} groups of parameters, whose rates "
+            f"are {present}, but given {lr!r}"
+        )
+    for group, rate in zip(groups, rates, strict=True):
+        _set(group, "lr", rate)
+
+
 class Rates:
     """The final learning rates of a schedule, so that the next fit restarts from the initial ones.
 
@@ -523,16 +552,33 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
         ValueError: a pattern matches no parameter, or no parameter is left to train.
     """
     for pattern in patterns:
-        chosen = [
-            parameter
-            for name, parameter in model.named_parameters()
-            if fnmatch.fnmatch(name, pattern)
-        ]
-        if not chosen:
-            raise ValueError(f"freeze: no parameter matches {pattern!r}. {names_of(model)}")
-        for parameter in chosen:
+        for parameter in _matching(model, pattern, "freeze"):
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(
             f"freeze should leave at least one parameter to train, but given {list(patterns)}, which match all"
         )
+
+
+def unfreeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Trains the parameters whose names match a pattern.
+
+    Raises:
+        ValueError: a pattern matches no parameter.
+    """
+    chosen = [_matching(model, pattern, "unfreeze") for pattern in patterns]
+    for parameter in (one for part in chosen for one in part):
+        parameter.requires_grad_(True)
+
+
+def frozen_in(model: nn.Module) -> list[str]:
+    """Returns the names of the parameters that are not trained."""
+    return [name for name, one in model.named_parameters() if not one.requires_grad]
+
+
+def _matching(model: nn.Module, pattern: str, what: str) -> list[nn.Parameter]:
+    named = model.named_parameters()
+    chosen = [parameter for name, parameter in named if fnmatch.fnmatch(name, pattern)]
+    if not chosen:
+        raise ValueError(f"{what}: no parameter matches {pattern!r}. {names_of(model)}")
+    return chosen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -65,6 +65,7 @@ class LearnerState(Protocol):
     _learnt: Learnt
     _made_of: tuple[Any, Mapping[str, Any]]
     _example: Any
+    _collate_fn: Callable[[list[Any]], Any] | None
 
     @property
     def model(self) -> nn.Module: ...
@@ -93,6 +94,8 @@ class Batching:
     """Whether the samples are divided among the processes; if not, each process reads all of them."""
     target: Names | None = None
     drop_last: bool = False
+    collate_fn: Callable[[list[Any]], Any] | None = None
+    sampler: Any = None
 
 
 def load(
@@ -119,6 +122,8 @@ def load(
         target=target,
         num_workers=options.num_workers,
         drop_last=options.drop_last,
+        collate_fn=options.collate_fn,
+        sampler=options.sampler,
         rank=idist.get_rank() if is_shared else 0,
         world_size=idist.get_world_size() if is_shared else 1,
         known=known,

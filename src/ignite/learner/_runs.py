@@ -143,12 +143,29 @@ class Recorder:
             if name in engine.state.metrics
         }
         row = self._row(engine, is_shared=True) | self._kept(found)
-        if self._evaluator is not None:
-            found = self._evaluator.state.metrics
-            row |= {f"valid_{name}": value for name, value in self._kept(found).items()}
+        row |= self._valid()
         if "loss" in row:  # for displays and loggers, beside the other metrics
             engine.state.metrics["loss"] = row["loss"]
         self._close(row)
+
+    def note_validation(self, engine: Engine[Any, Any]) -> None:
+        """Adds the row of a validation, which may be in the middle of an epoch."""
+        assert self._evaluator is not None
+        state = engine.state
+        self.history.validations.append(
+            {"step": state.iteration, "epoch": state.epoch, **self._valid()}
+        )
+
+    def is_validated_at(self, step: int) -> bool:
+        """Whether the last validation was after this step."""
+        rows = self.history.validations
+        return bool(rows) and rows[-1]["step"] == step
+
+    def _valid(self) -> dict[str, Any]:
+        if self._evaluator is None:
+            return {}
+        found = self._kept(self._evaluator.state.metrics)
+        return {f"valid_{name}": value for name, value in found.items()}
 
     def _kept(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the values that a history can hold, and warns once about others."""
@@ -170,6 +187,9 @@ class Recorder:
         The loss is that of this process, since others may have failed.
         """
         row = self._row(engine, is_shared=False)
+        rows = self.history.validations
+        if rows and rows[-1]["epoch"] == row["epoch"]:
+            row |= {name: value for name, value in rows[-1].items() if name.startswith("valid_")}
         if self._is_open and (self._has_stepped or "loss" in row):
             self._close(row)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -18,22 +20,23 @@ from ignite._core.files import check_writable
 from ignite._core.trees import items_restorer
 from ignite.engine import BackpropEvents, Engine, Events
 from ignite.engine.backup import backed_up
-from ignite.handlers import EarlyStopping, LRScheduler
+from ignite.handlers import EarlyStopping, FastaiLRFinder
 from ignite.learner._callbacks import (
     BestWeights,
     Folder,
     Handlers,
     Monitor,
+    Validation,
     attached,
-    factor_of,
     no_such_monitor,
 )
 from ignite.learner._data.fingerprint import fingerprint
 from ignite.learner._data.in_memory import normalized
-from ignite.learner._data.inspection import can_shuffle, is_one_pass
+from ignite.learner._data.inspection import can_shuffle, holds_arrays, is_one_pass
 from ignite.learner._data.schema import Facts, wanted_by
 from ignite.learner._data.sources import Loader
-from ignite.learner._data.splitting import split
+from ignite.learner._data.splitting import Holdout, hold_out
+from ignite.learner._events import check_callbacks
 from ignite.learner._optimizers import (
     Rates,
     Settings,
@@ -41,6 +44,7 @@ from ignite.learner._optimizers import (
     check_optimizer,
     num_parameters,
     rates_of,
+    set_rates,
 )
 from ignite.learner._preparation import (
     Batching,
@@ -52,11 +56,12 @@ from ignite.learner._preparation import (
     rehearse,
     target_of,
 )
-from ignite.learner._runs import Provenance, Recorder, learnt_in
+from ignite.learner._runs import Provenance, Recorder, learnt_in, loss_of
+from ignite.learner._schedules import Schedule, check_schedule, make_schedule, schedule_name
 from ignite.learner.history import History
 from ignite.metrics import Metric, MetricGroup
 
-__all__ = ["Options", "fit", "fit_dry"]
+__all__ = ["Options", "find_rate", "fit", "fit_dry"]
 
 
 @dataclass(frozen=True)
@@ -75,12 +80,17 @@ class Options:
     save_every: int | None
     mode: str | None
     progress: bool | str
+    min_delta: float = 0.0
+    lr: Any = None
+    steps_per_epoch: int | None = None
+    validate_every: int | None = None
+    callbacks: Mapping[Any, Any] = field(default_factory=dict)
     is_dry: bool = False
 
     def __post_init__(self) -> None:
         """Raises a TypeError or ValueError if a number is out of range."""
         _check_count("epochs", self.epochs)
-        for name in ("early_stopping", "save_every"):
+        for name in ("early_stopping", "save_every", "steps_per_epoch", "validate_every"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
         if self.batching.batch_size is not None:
@@ -97,6 +107,16 @@ class Options:
             )
         if self.monitor is not None and not isinstance(self.monitor, str):
             raise TypeError(f"monitor should be the name of a metric, but given {self.monitor!r}")
+        if isinstance(self.min_delta, bool) or not isinstance(self.min_delta, Real):
+            raise TypeError(f"min_delta should be a number, but given {self.min_delta!r}")
+        if not 0 <= self.min_delta < math.inf:
+            raise ValueError(f"min_delta should be at least 0, but given {self.min_delta}")
+        if self.min_delta and self.early_stopping is None:
+            raise ValueError(
+                "min_delta is the least improvement for early stopping: pass early_stopping, the "
+                "number of epochs to wait for one"
+            )
+        check_schedule(self.schedule, self.warmup)
 
 
 def _check_count(name: str, value: Any, least: int = 1) -> None:
@@ -111,22 +131,25 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
     with _restored_if_refused(learner):
         how, facts = options.batching, _facts_of_run(learner, options)
         data, held = normalized(data), normalized(valid)
-        if isinstance(valid, Integral):
-            raise TypeError(
-                f"valid should be data, or a fraction of the data such as 0.2, but given {valid!r}"
-            )
-        if isinstance(valid, Real):
-            wants, target = (
-                wanted_by(learner._engines.loss.loss, facts.task),
-                target_of(data, how, facts),
-            )
-            data, held, *_ = split(
-                data, float(valid), seed=learner.seed, target=target, wants=wants
-            )
-        if how.shuffle is None and can_shuffle(data):
+        check_callbacks(options.callbacks, has_validation=valid is not None)
+        if options.validate_every is not None and valid is None:
+            raise ValueError("validate_every needs data to validate on: pass valid")
+        learner._collate_fn = how.collate_fn
+        held_out: Any = valid
+        if isinstance(held_out, Real | Holdout):
+            if how.sampler is not None:
+                raise ValueError(
+                    "valid should be data with a sampler, whose indices are those of the data, but "
+                    f"given {valid!r}"
+                )
+            wants = wanted_by(learner._engines.loss.loss, facts.task)
+            target = target_of(data, how, facts)
+            data, held = hold_out(data, held_out, seed=learner.seed, target=target, wants=wants)
+        if how.shuffle is None and how.sampler is None and can_shuffle(data):
             how = replace(how, shuffle=True)
         for name, one in (("data", data), ("valid", held)):
-            if options.epochs > 1 and is_one_pass(one):
+            is_stream = one is data and options.steps_per_epoch is not None
+            if options.epochs > 1 and not is_stream and is_one_pass(one):
                 raise ValueError(
                     f"{name} should be a list or a DataLoader for {options.epochs} epochs, but "
                     f"given a {type(one).__name__}, which can be iterated over only once"
@@ -134,7 +157,10 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
         loader, learnt = load_to_train(learner, data, how, facts)
         held_loader, figures = None, None
         if held is not None:
-            held_how = Batching(_larger(how, held), num_workers=how.num_workers, target=how.target)
+            held_how = Batching(
+                _larger(how, held), num_workers=how.num_workers, target=how.target,
+                collate_fn=None if holds_arrays(held) or not can_shuffle(held) else how.collate_fn,
+            )  # fmt: skip
             held_loader = load(learner, held, held_how, learnt)
             check(learner, held_loader, learnt, "valid: ")
         if not options.is_dry:
@@ -204,6 +230,30 @@ def fit_dry(learner: LearnerState, data: Any, valid: Any, options: Options) -> H
         return fit(learner, data, valid, tried)
 
 
+def find_rate(
+    learner: LearnerState, data: Any, how: Batching, start: float, end: float, num_iter: int
+) -> FastaiLRFinder:
+    """Runs a range test on a copy; see :meth:`ignite.learner.Learner.lr_find`."""
+    if learner.config["step"]:
+        raise TypeError(
+            "lr_find needs the supervised step, because a custom one trains the original model: use "
+            "ignite.handlers.FastaiLRFinder with learner.trainer"
+        )
+    tried, finder = copy.deepcopy(learner), FastaiLRFinder()
+    if can_shuffle(data):
+        how = replace(how, shuffle=True)
+    loader, learnt = load_to_train(tried, normalized(data), how, tried._learnt.facts)
+    tried._learn(learnt)
+    to_save = {"model": tried.model, "optimizer": tried.optimizer}
+    limits: dict[str, Any] = {"num_iter": num_iter, "start_lr": start, "end_lr": end}
+    with warnings.catch_warnings():
+        # A loss that does not diverge below the highest rate is no mistake.
+        warnings.filterwarnings("ignore", "Run completed without loss diverging", UserWarning)
+        with finder.attach(tried.trainer, to_save, loss_of, **limits) as trainer:
+            trainer.run(loader.batches, epoch_length=num_iter)
+    return finder
+
+
 def _larger(how: Batching, data: Any) -> int | None:
     """Returns the batch size for validation, which is larger because gradients need no memory."""
     return max(how.batch_size or 0, 256) if can_shuffle(data) else None
@@ -232,10 +282,11 @@ def _run(
     _adopt_parameters(learner)
     if learner._rates is not None:
         learner._rates.begin_anew()
+    if options.lr is not None:
+        set_rates(engines.optimizer, options.lr)
     settings = Settings(engines.optimizer)
-    handlers = _handlers(
-        learner, held, options, monitor, settings, _scheduler(learner, loader, options, settings)
-    )
+    schedule = _schedule(learner, loader, options, settings, monitor)
+    handlers = _handlers(learner, held, options, monitor, schedule)
     facts = {"directions": history.directions, "data": prints}
     folder = _folder(learner, options, handlers, settings, monitor, facts)
     if group is not None and folder is not None:
@@ -244,17 +295,24 @@ def _run(
         folder = replace(folder, valid=held.batches)
     handlers = replace(handlers, measured=group, folder=folder)
     recorder.begin(history, evaluator, () if group is None else [*group.metrics])
-    if options.resume is None:
-        trainer.state.max_epochs = trainer.state.max_iters = None  # each fit is a separate run
+    # Each fit is a separate run, also if there is nothing to resume in its folder yet.
+    trainer.state.max_epochs = trainer.state.max_iters = None
     try:
         with engines.telling(recorder, group), attached(trainer, evaluator, recorder, handlers):
             if options.is_dry:
                 trainer.dry_run(loader.batches)
             else:
-                trainer.run(loader.batches, max_epochs=options.epochs, resume=options.resume)
+                trainer.run(
+                    loader.batches,
+                    max_epochs=options.epochs,
+                    epoch_length=options.steps_per_epoch,
+                    resume=options.resume,
+                )
     finally:
         recorder.end_early(trainer)
-        learner._rates = None if handlers.scheduler is None else Rates(engines.optimizer)
+        is_scheduled = schedule.handler is not None or schedule.plateau is not None
+        begins_anew = is_scheduled and schedule.begins_anew
+        learner._rates = Rates(engines.optimizer) if begins_anew else None
     if handlers.best is not None:
         handlers.best.restore()
     return history
@@ -265,23 +323,24 @@ def _handlers(
     held: Loader | None,
     options: Options,
     monitor: Monitor,
-    settings: Settings,
-    scheduler: LRScheduler | None,
+    schedule: Schedule,
 ) -> Handlers:
     engines, patience = learner._engines, options.early_stopping
-
-    def validate() -> None:  # a name for what describes and measures the run
-        assert held is not None
-        engines.evaluator.run(held.batches)
-
+    validation, stopping = None, None
+    if held is not None:
+        batches, every = held.batches, options.validate_every
+        validation = Validation(lambda: engines.evaluator.run(batches), learner._recorder, every)
+    if patience is not None:
+        # Small improvements add up, as in Keras.
+        stopping = EarlyStopping(
+            patience, monitor, engines.trainer, threshold=options.min_delta, cumulative=True
+        )
     return Handlers(
         measured=None,
-        validate=None if held is None else validate,
-        scheduler=scheduler,
-        schedule_event=Events.ITERATION_STARTED
-        if learner.config["step"]
-        else BackpropEvents.OPTIM_STEP_STARTED,
-        stopping=None if patience is None else EarlyStopping(patience, monitor, engines.trainer),
+        validation=validation,
+        schedule=schedule,
+        callbacks=options.callbacks,
+        stopping=stopping,
         best=BestWeights(learner.model, engines.average, monitor) if options.restore_best else None,
         folder=None,
         progress=options.progress,
@@ -324,7 +383,12 @@ def _monitor(options: Options, history: History, recorder: Recorder, is_validate
             f"mode should be 'max' or 'min' for monitor={name!r}, because its metric does not "
             "declare whether higher is better, but given None"
         )
-    return Monitor(name, mode or ("max" if known[name] else "min"), recorder)
+    if (by_validation := options.validate_every is not None) and not name.startswith("valid_"):
+        raise ValueError(
+            "monitor should be a metric of the validation, such as 'valid_loss', with "
+            f"validate_every, but given {name!r}"
+        )
+    return Monitor(name, mode or ("max" if known[name] else "min"), recorder, by_validation)
 
 
 def _adopt_parameters(learner: LearnerState) -> None:
@@ -339,17 +403,20 @@ def _adopt_parameters(learner: LearnerState) -> None:
     check_optimizer(optimizer, model)
 
 
-def _scheduler(
-    learner: LearnerState, loader: Loader, options: Options, settings: Settings
-) -> LRScheduler | None:
-    if options.schedule is None and not options.warmup:
-        return None
-    if loader.num_batches is None:
-        raise TypeError("schedule and warmup need data of known length, but this data has none")
-    window = learner.config["accumulation"]
-    num_steps = options.epochs * math.ceil(loader.num_batches / (1 if window == "auto" else window))
-    factor = factor_of(options.schedule or "constant", options.warmup, num_steps)
-    return LRScheduler(settings.schedule(factor))
+def _schedule(
+    learner: LearnerState, loader: Loader, options: Options, settings: Settings, monitor: Monitor
+) -> Schedule:
+    length = options.steps_per_epoch or loader.num_batches
+    num_steps = None
+    if length is not None:
+        window = learner.config["accumulation"]
+        num_steps = options.epochs * math.ceil(length / (1 if window == "auto" else window))
+    event = (
+        Events.ITERATION_STARTED if learner.config["step"] else BackpropEvents.OPTIM_STEP_STARTED
+    )
+    return make_schedule(
+        options.schedule, options.warmup, num_steps, settings, learner.optimizer, monitor, event
+    )
 
 
 def _folder(
@@ -380,8 +447,9 @@ def _folder(
     config: Mapping[str, Any] = {
         **learner.config, "lr": settings.rates[0] if len(set(settings.rates)) == 1 else settings.rates,
         "task": str(learner.task), "epochs": options.epochs, "batch_size": options.batching.batch_size,
-        "schedule": options.schedule, "warmup": options.warmup, "early_stopping": options.early_stopping,
-        "monitor": monitor.name, "mode": monitor.mode, "restore_best": options.restore_best,
+        "schedule": schedule_name(options.schedule), "warmup": options.warmup,
+        "early_stopping": options.early_stopping, "monitor": monitor.name, "mode": monitor.mode,
+        "restore_best": options.restore_best,
         "optimizer_options": settings.options, "num_parameters": num_parameters(learner.model),
     }  # fmt: skip
     provenance = Provenance(path, config, learnt=learner._learnt.facts.to_text(), **facts)
@@ -391,7 +459,8 @@ def _folder(
         # The settings come last, so that options of the program override saved ones.
         objects |= {
             "optimizer": learner.optimizer,
-            "schedule": handlers.scheduler,
+            "schedule": handlers.schedule.handler,
+            "plateau": handlers.schedule.plateau,
             "settings": settings,
         }
     objects |= {
@@ -399,10 +468,12 @@ def _folder(
         "stopping": handlers.stopping,
         "best": handlers.best,
     }
-    has_valid = handlers.validate is not None
-    if handlers.stopping or handlers.best or has_valid:
+    has_valid = handlers.validation is not None
+    if handlers.stopping or handlers.best or handlers.schedule.plateau or has_valid:
         objects["monitor"] = monitor
     event = Events.EPOCH_COMPLETED
+    if options.validate_every is not None:
+        event |= Events.ITERATION_COMPLETED(every=options.validate_every)  # type: ignore[assignment]
     if options.save_every is not None:
         event |= Events.ITERATION_COMPLETED(every=options.save_every)  # type: ignore[assignment]
     found = {name: one for name, one in objects.items() if one is not None}

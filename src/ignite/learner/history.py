@@ -29,6 +29,8 @@ class History:
             and "valid_accuracy". Values for each class and matrices are lists; reports are
             dictionaries.
         steps: the loss of each step, in order.
+        validations: with ``validate_every``, the results of each validation, with its "step" and
+            "epoch".
         directions: for each metric, whether higher is better; None if the metric does not declare
             it.
 
@@ -47,6 +49,7 @@ class History:
     def __init__(self) -> None:
         self.epochs: list[dict[str, Any]] = []
         self.steps: list[float] = []
+        self.validations: list[dict[str, Any]] = []
         self.directions: dict[str, bool | None] = {
             "loss": False,
             "valid_loss": False,
@@ -177,11 +180,13 @@ class History:
             "epochs": [dict(row) for row in self.epochs],
             "steps": torch.tensor(self.steps, dtype=torch.float64),
             "directions": dict(self.directions),
+            "validations": [dict(row) for row in self.validations],
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restores saved epochs and steps."""
         self.epochs = [dict(row) for row in state_dict["epochs"]]
+        self.validations = [dict(row) for row in state_dict.get("validations", ())]
         steps = state_dict.get("steps")  # files of weights in safetensors have none
         self.steps = [] if steps is None else steps.tolist()
         # Those of this program take precedence; files of earlier versions have none.

@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ignite import distributed as idist
 from ignite._core.systems import on_disk
-from ignite._core.trees import moved
 from ignite.engine import Engine
+from ignite.handlers import FastaiLRFinder
 from ignite.learner._by_name import PRECISIONS, find
-from ignite.learner._data.in_memory import Names, inputs_of
-from ignite.learner._data.inspection import (
-    can_shuffle,
-    dtype_of,
-)
-from ignite.learner._data.schema import Facts, Learnt, Task, given_task, wanted_by
+from ignite.learner._data.in_memory import Names
+from ignite.learner._data.schema import Facts, Learnt, given_task
 from ignite.learner._engines import Engines, check_model, choose_device
-from ignite.learner._losses import TrainingLoss, make_training_loss
-from ignite.learner._optimizers import Optimizers, Rates, freezing, make_optimizer
-from ignite.learner._prediction import (
-    export_model,
-    predictions,
-    report_of,
-    summary,
+from ignite.learner._losses import make_training_loss
+from ignite.learner._optimizers import (
+    Optimizers,
+    Rates,
+    freezing,
+    frozen_in,
+    make_optimizer,
+    unfreeze,
 )
-from ignite.learner._prediction import joined as joined_parts
-from ignite.learner._preparation import Batching, load, load_to_evaluate
-from ignite.learner._runs import Recorder, values_in
-from ignite.learner._training import Options, fit, fit_dry
-from ignite.learner._weights import load_weights, save_weights
+from ignite.learner._preparation import Batching
+from ignite.learner._runs import Recorder
+from ignite.learner._trained import TrainedModel
+from ignite.learner._training import Options, find_rate, fit, fit_dry
 from ignite.learner.history import History
 from ignite.metrics import Metric
 
 __all__ = ["Learner"]
 
 
-class Learner:
+class Learner(TrainedModel):
     """Trains, evaluates and applies a model in one line each.
 
     ``trainer`` and ``evaluator`` are ordinary engines.
@@ -164,6 +160,7 @@ class Learner:
         self._recorder = Recorder()
         self._rates: Rates | None = None
         self._example: Any = None
+        self._collate_fn: Callable[[list[Any]], Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """State for pickles and copies.
@@ -196,42 +193,6 @@ class Learner:
             self._engines.measure(self.task)
         self._engines.batches.target = self._learnt.facts.target
 
-    @property
-    def model(self) -> nn.Module:
-        """The model. Its layers and weights may be changed.
-
-        To use another model, create another learner.
-        """
-        return self._engines.model
-
-    @property
-    def loss(self) -> TrainingLoss:
-        """The loss, with the weights of classes and samples."""
-        return self._engines.loss
-
-    @property
-    def optimizer(self) -> Any:
-        """The optimizer.
-
-        Its options may be changed between two fits. To use another one, create another learner.
-        """
-        return self._engines.optimizer
-
-    @property
-    def trainer(self) -> Engine[Any, Any]:
-        """The engine that ``fit`` runs."""
-        return self._engines.trainer
-
-    @property
-    def evaluator(self) -> Engine[Any, Any]:
-        """The engine that ``evaluate`` runs, and that ``fit`` runs after each epoch."""
-        return self._engines.evaluator
-
-    @property
-    def task(self) -> Task | None:
-        """The task, such as "multiclass"; None if it is not known yet."""
-        return self._learnt.facts.task
-
     def fit(  # noqa: PLR0913 - the options of a fit
         self,
         data: Any,
@@ -241,16 +202,23 @@ class Learner:
         batch_size: int | None = None,
         shuffle: bool | None = None,
         target: Names | None = None,
-        schedule: Literal["constant", "linear", "cosine"] | Callable[[float], float] | None = None,
+        lr: float | Sequence[float] | None = None,
+        schedule: Any = None,
         warmup: float = 0,
         early_stopping: int | None = None,
+        min_delta: float = 0.0,
         monitor: str | None = None,
         mode: Literal["min", "max"] | None = None,
         restore_best: bool = False,
+        steps_per_epoch: int | None = None,
+        validate_every: int | None = None,
+        callbacks: Mapping[Any, Any] | None = None,
         run_dir: str | Path | None = None,
         resume: str | Path | None = None,
         save_every: int | None = None,
         drop_last: bool = False,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        sampler: Any = None,
         num_workers: int = 0,
         progress: bool | Literal["auto", "live", "bar", "lines"] = "auto",
         dry_run: bool = False,
@@ -264,25 +232,43 @@ class Learner:
                 a tuple or dictionary of arrays; a dictionary or data frame with a column
                 ``target``; a dataset; or a ``DataLoader`` or another iterable of batches (x, y).
                 Arrays are sliced batch by batch, which is faster than collating samples.
-            valid: validation data, evaluated after each epoch, or the fraction of ``data`` to hold
-                out for it, stratified by class.
+            valid: validation data, evaluated after each epoch; or the fraction or number of samples
+                of ``data`` to hold out for it, stratified by class; or a
+                :class:`~ignite.learner.Holdout`, for the last samples or whole groups of them.
             epochs: number of epochs.
             batch_size: samples per batch and process, 32 by default. Not for data that are already
                 in batches.
             shuffle: whether to shuffle the samples in each epoch; True by default. Not for data
                 that are already in batches.
             target: name of the target column in dictionaries and data frames.
-            schedule: schedule of the learning rate after the warmup, by name, or a function that
-                maps the completed fraction of the training, from 0 to 1, to a factor.
+            lr: learning rate of this fit and those after it; by default, the present one. A list
+                has the rate of each group of parameters.
+            schedule: schedule of the learning rate after the warmup: "constant", "linear",
+                "cosine", "cosine_restarts" (three times, each twice as long as the one before),
+                "one_cycle" (up to ``lr`` and down again), or "plateau" (a tenth after
+                more than 10 epochs without improvement of ``monitor``); a function that maps the completed fraction of
+                the training, from 0 to 1, to a factor; or a scheduler of torch for
+                ``learner.optimizer``, or ``functools.partial`` of its class, which is stepped after
+                each epoch, OneCycleLR and CyclicLR after each step; or a parameter scheduler of
+                :mod:`ignite.handlers`, which is called before each step.
             warmup: number of optimizer steps in which the learning rate rises linearly from 0;
                 below 1, the fraction of all steps.
             early_stopping: number of epochs without an improvement of ``monitor`` after which
                 training stops.
+            min_delta: smallest change of ``monitor`` that counts as an improvement.
             monitor: name of the metric to monitor: by default "valid_loss", or "loss" without
                 validation. Any entry of the history can be monitored.
             mode: whether a higher ("max") or lower ("min") value of ``monitor`` is better; by
                 default the direction that its metric declares, see :class:`~ignite.metrics.Metric`.
             restore_best: whether to restore the weights of the best epoch at the end.
+            steps_per_epoch: number of batches in an epoch, by default all of the data. The next
+                epoch continues where the last one ended, and data that are exhausted start again.
+            validate_every: number of batches between two validations, in addition to those at the
+                end of each epoch. Early stopping, ``restore_best`` and "plateau" then follow the
+                validations, which are in ``history.validations``.
+            callbacks: functions, or lists of them, to call at events of this fit, by name or by
+                event: ``{"epoch_completed": function}``. They get the trainer, or nothing; for
+                "validation_completed", the evaluator.
             run_dir: folder for the run's record, scalars and checkpoints.
             resume: "latest" resumes the run in ``run_dir`` exactly, or starts it if there is none;
                 "best" resumes from the best checkpoint; or the path of a checkpoint.
@@ -292,6 +278,9 @@ class Learner:
                 when Ctrl-C or SIGTERM stops the run.
             drop_last: whether to drop the last batch of an epoch if it is smaller. Not for data
                 that are already in batches.
+            collate_fn: makes a batch of a list of items, for datasets. Later calls of ``evaluate``
+                and ``predict`` use it, too.
+            sampler: gives the indices of the samples in each epoch, instead of ``shuffle``.
             num_workers: number of worker processes that load a dataset.
             progress: "live" for a display, "bar", or "lines" for a line on standard error at the end
                 of each epoch; by default, a display in a terminal or notebook and lines elsewhere.
@@ -308,165 +297,91 @@ class Learner:
             TypeError: data or targets have the wrong type.
             DryRunError: a dry run has found mistakes.
         """
+        batching = Batching(
+            batch_size, shuffle, num_workers, target=target, drop_last=drop_last,
+            collate_fn=collate_fn, sampler=sampler,
+        )  # fmt: skip
         options = Options(
-            epochs, Batching(batch_size, shuffle, num_workers, target=target, drop_last=drop_last), schedule, warmup,
-            early_stopping,
-            monitor, restore_best, None if run_dir is None else on_disk(run_dir), resume, save_every,
-            mode, progress,
+            epochs, batching, schedule, warmup, early_stopping, monitor, restore_best,
+            None if run_dir is None else on_disk(run_dir), resume, save_every, mode, progress,
+            min_delta, lr, steps_per_epoch, validate_every, callbacks or {},
         )  # fmt: skip
         return (fit_dry if dry_run else fit)(self, data, valid, options)
 
-    @property
-    def history(self) -> History:
-        """The history of the latest fit or of what was loaded.
-
-        It is up to date while a fit runs, and after Ctrl-C or an error has stopped it.
-        """
-        return self._recorder.history
-
-    @property
-    def classes(self) -> tuple[Any, ...]:
-        """Names of the classes by index, if the data have names; else empty."""
-        return self._learnt.facts.known.classes_of("y")
-
-    def evaluate(
-        self, data: Any, *, batch_size: int | None = None, target: Names | None = None
-    ) -> dict[str, Any]:
-        """Returns the loss and the metrics on ``data``, of any kind that ``fit`` accepts.
-
-        Raises:
-            ValueError: the data does not match the training data.
-        """
-        loader = load_to_evaluate(self, data, self._batching(data, batch_size, target))
-        return values_in(self.evaluator.run(loader.batches).metrics)
-
-    def report(
-        self, data: Any, *, batch_size: int | None = None, target: Names | None = None
-    ) -> dict[Any, dict[str, float]]:
-        """Returns precision, recall, F1 and support by class: ``{class: {"precision": ..., ...}}``.
-
-        Raises:
-            ValueError: the task is not a classification.
-        """
-        loader = load_to_evaluate(
-            self, data, self._batching(data, batch_size, target, is_shared=False)
-        )
-        return report_of(self, loader)
-
-    def predict(self, data: Any, *, batch_size: int | None = None, decide: bool = False) -> Any:
-        """Returns the output of the model for each sample, in the order of the data, on the CPU.
+    def lr_find(
+        self,
+        data: Any,
+        *,
+        batch_size: int | None = None,
+        target: Names | None = None,
+        start_lr: float = 1e-7,
+        end_lr: float = 10.0,
+        num_iter: int = 100,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+    ) -> FastaiLRFinder:
+        """Tries learning rates from low to high on a copy of the learner, which is not changed.
 
         Args:
-            data: x alone, or data of any kind that ``fit`` accepts. A tuple is (x,), (x, y) or (x,
-                y, w).
-            batch_size: samples per batch, for data that are not yet in batches.
-            decide: whether to return classes instead of scores: their names in the training data,
-                else indices.
+            data: as for :meth:`fit`, as are ``batch_size``, ``target`` and ``collate_fn``.
+            start_lr: the lowest rate.
+            end_lr: the highest rate, unless the loss diverges before.
+            num_iter: number of steps.
 
         Returns:
-            A tensor, shape (N, ...); a tuple or dictionary of tensors if the model returns one; its
-            ``logits`` if it returns an object with this attribute and the loss takes them.
+            The finder: ``lr_suggestion()``, ``plot()`` and ``get_results()``.
 
         Raises:
-            ValueError: ``data`` is empty, or the outputs of batches differ in shape.
+            TypeError: the learner has a custom step, which trains the original model.
+
+        Example:
+            >>> _ = torch.manual_seed(0)
+            >>> x = torch.randn(64, 4)
+            >>> learner = Learner(torch.nn.Linear(4, 1), loss="mse")
+            >>> finder = learner.lr_find((x, x.sum(dim=1)))
+            >>> 1e-7 < finder.lr_suggestion() < 10
+            True
         """
-        parts = list(self.predict_batches(data, batch_size=batch_size, decide=decide))
-        if not parts:
-            raise ValueError("data should have at least one sample, but given none")
-        joined = joined_parts(parts)
-        if decide and self.classes:
-            return [self.classes[int(number)] for number in joined]
-        return joined
+        batching = Batching(batch_size, target=target, collate_fn=collate_fn)
+        return find_rate(self, data, batching, start_lr, end_lr, num_iter)
 
-    def predict_batches(
-        self, data: Any, *, batch_size: int | None = None, decide: bool = False
-    ) -> Iterator[Any]:
-        """Yields the predictions batch by batch, so that memory does not grow with the data."""
-        batching = self._batching(data, batch_size, None, is_shared=False)
-        return predictions(
-            self, load(self, data, batching, self._learnt.facts, is_target_needed=False), decide
-        )
+    def freeze(self, *patterns: str) -> None:
+        """Stops training the parameters whose names match a pattern, such as ``"backbone.*"``.
 
-    def save(self, path: str | Path) -> None:
-        """Saves the weights, averaged with ``ema``, as .safetensors or in the format of torch.
-
-        The file also contains the facts learned from the data (names of classes and columns, the
-        task, shapes and dtypes) and the history.
+        Batch normalization still updates its averages. Call it between two fits; a program that
+        resumes a run calls it again.
 
         Raises:
-            OSError: the file cannot be written. An existing file is unchanged.
-            ModuleNotFoundError: safetensors is not installed.
+            ValueError: a pattern matches no parameter, or nothing is left to train.
+            RuntimeError: a fit is running, or there are several processes.
         """
-        with self._engines.averaged():
-            save_weights(self.model, on_disk(path), self._learnt.facts, self.history)
+        self._check_may_freeze()
+        with freezing(self.model, patterns):
+            self.config["freeze"] = frozen_in(self.model)
 
-    def export(self, path: str | Path, example: Any) -> None:
-        """Exports the model for any batch size, to run on the CPU without its Python code.
-
-        The file is verified before it gets its name. "model.pt2" is for ``torch.export.load``,
-        "model.onnx" (extra ``onnx``) for ONNX runtimes. ``example`` holds inputs x as for
-        :meth:`predict`; its values do not matter.
+    def unfreeze(self, *patterns: str) -> None:
+        """Trains the parameters whose names match a pattern, or all, from the next fit on.
 
         Raises:
-            ValueError: the name has another suffix.
-            RuntimeError: the outputs of the exported model differ.
-            Exception: raised by torch if it cannot trace the model.
+            ValueError: a pattern matches no parameter.
+            RuntimeError: a fit is running, or there are several processes.
+
+        Example:
+            >>> layers = torch.nn.Linear(4, 4), torch.nn.Linear(4, 2)
+            >>> learner = Learner(torch.nn.Sequential(*layers), "mse", freeze=["0.*"])
+            >>> learner.unfreeze()
+            >>> all(parameter.requires_grad for parameter in learner.model.parameters())
+            True
         """
-        known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
-        with self._engines.averaged():
-            export_model(self.model, on_disk(path), inputs_of(example, known))
+        self._check_may_freeze()
+        unfreeze(self.model, patterns or ("*",))
+        self.config["freeze"] = frozen_in(self.model)
 
-    def load(self, path: str | Path) -> None:
-        """Loads weights from a file of :meth:`save`, a checkpoint, or the folder of a run.
-
-        Of a run, the best weights are loaded, or the latest ones without validation;
-        :attr:`history` is then that of the run or of the file.
-
-        With ``ema``, the averaged weights are loaded, too; if the file has none, the average
-        restarts from the loaded weights. Without ``ema``, averaged weights in the file become the
-        weights of the model.
-
-        The facts learned from the training data are loaded as well, and later data must match them.
-        If the file does not contain them, the learner keeps its own, or learns them in the next
-        ``fit``.
-
-        Raises:
-            FileNotFoundError: there is no file, or the folder has no checkpoint.
-            CheckpointError: the file is damaged or belongs to another model. Nothing is changed.
-            ValueError: the weights were trained for another task. Nothing is changed.
-        """
-        facts, history = load_weights(self._engines.restore, on_disk(path), self._check_facts)
-        if history is not None:
-            self._recorder.begin(history, None)
-        if facts is None:
-            self.logger.warning(
-                "%s does not contain the classes and columns that the model was trained on: %s", path,
-                "using those of this learner" if self._learnt.facts.is_learnt else "they are learned in the next fit",
-            )  # fmt: skip
-            return
-        self._learn(facts)
-
-    def _batching(
-        self, data: Any, batch_size: int | None, target: Names | None, is_shared: bool = True
-    ) -> Batching:
-        if batch_size is None and can_shuffle(data):
-            batch_size = 256
-        return Batching(batch_size, is_shared=is_shared, target=target)
-
-    def summary(self, example: Any = None) -> str:
-        """Returns a table of the layers of the model, with the shapes of their outputs.
-
-        Args:
-            example: inputs x, shape (N, ...), as for :meth:`predict`. By default two samples of the
-                training data; before the first ``fit``, the table has no shapes.
-        """
-        return summary(self.model, self._inputs(self._example if example is None else example))
-
-    def _inputs(self, example: Any) -> Any:
-        if example is None:
-            return None
-        known = replace(self._learnt.facts.known, dtype=dtype_of(self.model))
-        return moved(inputs_of(example, known), self.device)
+    def _check_may_freeze(self) -> None:
+        if self.trainer.is_running or idist.get_world_size() > 1:
+            raise RuntimeError(
+                "Parameters should be frozen and unfrozen between two fits, and before the learner "
+                "is created with several processes, which synchronize the parameters of then"
+            )
 
     def describe(self) -> str:
         """Describes the configuration, and which handlers run when."""
@@ -478,29 +393,6 @@ class Learner:
             f"{name}: {value}" for name, value in shown.items() if value not in (None, [], False)
         ]
         return "\n".join([*lines, "", str(self.trainer.describe())])
-
-    def _check_facts(self, facts: Facts) -> None:
-        """Raises a ValueError if weights trained for this task do not match this learner."""
-        mine, its = self._learnt.facts.task, facts.task
-        wanted = wanted_by(self.loss.loss)
-        is_other = (
-            its is not None
-            and its.kind != "unknown"
-            and (
-                (mine is not None and mine.kind not in ("unknown", its.kind))
-                or (wanted is not None and (wanted == "numbers") != (its.kind == "regression"))
-            )
-        )
-        if is_other:
-            expected = mine or f"one for the loss {self.loss.name}"
-            raise ValueError(
-                f"The task of the file should be that of the learner, {expected}, but it is {its}"
-            )
-
-    def _learn(self, facts: Facts) -> None:
-        """Sets the facts learned from data; later data must match them."""
-        self._learnt.facts = facts
-        self.loss.learn(facts.known.classes_of("y"), facts.balance)
 
 
 def _name_of(one: Any) -> str:

@@ -27,8 +27,9 @@ validation = import_optional("sklearn.utils.validation", extra="sklearn")
 
 _MAX_SEED = 2**31 - 1
 _OF_FIT = (
-    "batch_size", "shuffle", "schedule", "warmup", "early_stopping", "monitor", "mode", "restore_best",
-    "run_dir", "resume", "save_every", "drop_last", "progress",
+    "batch_size", "shuffle", "schedule", "warmup", "early_stopping", "min_delta", "monitor", "mode",
+    "restore_best", "steps_per_epoch", "validate_every", "callbacks", "run_dir", "resume",
+    "save_every", "drop_last", "progress",
 )  # fmt: skip
 _OF_LEARNER = (
     "optimizer", "lr", "metrics", "device", "precision", "accumulation", "clip_grad_norm", "compile",
@@ -72,12 +73,16 @@ class LearnerEstimator(BaseEstimator):  # type: ignore[misc] # of untyped scikit
         drop_last: bool = False,
         valid: Any = None,
         metrics: Any = (),
-        schedule: str | Callable[[float], float] | None = None,
+        schedule: Any = None,
         warmup: float = 0,
         early_stopping: int | None = None,
+        min_delta: float = 0.0,
         monitor: str | None = None,
         mode: str | None = None,
         restore_best: bool = False,
+        steps_per_epoch: int | None = None,
+        validate_every: int | None = None,
+        callbacks: Mapping[Any, Any] | None = None,
         warm_start: bool = False,
         random_state: Any = None,
         device: str | torch.device | None = None,
@@ -109,9 +114,13 @@ class LearnerEstimator(BaseEstimator):  # type: ignore[misc] # of untyped scikit
         self.schedule = schedule
         self.warmup = warmup
         self.early_stopping = early_stopping
+        self.min_delta = min_delta
         self.monitor = monitor
         self.mode = mode
         self.restore_best = restore_best
+        self.steps_per_epoch = steps_per_epoch
+        self.validate_every = validate_every
+        self.callbacks = callbacks
         self.warm_start = warm_start
         self.random_state = random_state
         self.device = device

@@ -28,7 +28,7 @@ class Regressor(RegressorMixin, LearnerEstimator):  # type: ignore[misc] # of un
         loss: as for :class:`~ignite.learner.Learner`; None for "mse".
         epochs: number of epochs per fit.
         valid: validation data, evaluated after each epoch: (X, y), (X, y, sample_weight), or the
-            fraction of the samples to hold out.
+            fraction or number of samples to hold out, or a :class:`~ignite.learner.Holdout`.
         warm_start: whether another call of ``fit`` continues training the same model.
         random_state: seed for the initial weights, the order of samples, and dropout: an integer,
             a ``numpy.random.RandomState``, or None.

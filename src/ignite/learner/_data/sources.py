@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
+from ignite._core.trees import map_leaves
 from ignite.data.arrays import ArrayLoader
 from ignite.data.sampler import ShardedBatchSampler
 from ignite.learner._data.columns import Known
@@ -144,9 +145,12 @@ class Loader:
     @functools.cached_property
     def whole(self) -> Parts | None:
         """All data if it is in memory, else None."""
-        if not isinstance(self.batches, ArrayLoader):
+        batches = self.batches
+        rows = batches.dataset if isinstance(batches, DataLoader) else None
+        holder = rows if isinstance(rows, _ArrayRows) else batches
+        if not isinstance(holder, ArrayLoader | _ArrayRows):
             return None
-        return take_apart(self.batches.data, self.target)
+        return take_apart(holder.data, self.target)
 
 
 def as_loader(  # noqa: PLR0913 - all options of loading in one place
@@ -159,6 +163,8 @@ def as_loader(  # noqa: PLR0913 - all options of loading in one place
     sample_weight: Any = None,
     num_workers: int = 0,
     drop_last: bool = False,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    sampler: Any = None,
     rank: int = 0,
     world_size: int = 1,
     known: Known | None = None,
@@ -185,6 +191,8 @@ def as_loader(  # noqa: PLR0913 - all options of loading in one place
         sample_weight: weight of each sample, shape (N,), or the name of the column or key.
         num_workers: number of worker processes that load a dataset; no effect on arrays.
         drop_last: whether to drop the last batch if it is incomplete.
+        collate_fn: makes a batch of a list of items of a dataset.
+        sampler: gives the indices of the samples in each epoch, instead of ``shuffle``.
         rank: rank of this process.
         world_size: number of processes that share the samples. Iterable datasets and loaders must
             be sharded by the user.
@@ -197,8 +205,10 @@ def as_loader(  # noqa: PLR0913 - all options of loading in one place
     """
     asked = {
         "batch_size": batch_size, "shuffle": shuffle or None, "num_workers": num_workers or None,
-        "drop_last": drop_last or None, "sample_weight": sample_weight,
+        "drop_last": drop_last or None, "sample_weight": sample_weight, "collate_fn": collate_fn,
+        "sampler": sampler,
     }  # fmt: skip
+    _check_sampler(sampler, shuffle, world_size)
     size = _DEFAULT_BATCH_SIZE if batch_size is None else batch_size
     how = _Cutting(size, bool(shuffle), seed, rank, world_size, drop_last)
     data = normalized(data)
@@ -211,27 +221,29 @@ def as_loader(  # noqa: PLR0913 - all options of loading in one place
             f"{', '.join(data)}"
         )
     if holds_arrays(data):
+        _refuse(_only(asked, "collate_fn"), "arrays, which are sliced")
         arrays = arrays_of(data, target, sample_weight, known)
-        return _of_arrays(arrays.parts, how, arrays)
-    if is_hugging_face(data):
+        return _of_arrays(arrays.parts, how, arrays, sampler)
+    if is_hugging_face(data) and collate_fn is None:
+        _refuse(_only(asked, "sampler"), "a Hugging Face dataset: pass a DataLoader")
         return _with_classes(_of_hugging_face(data, how, target, sample_weight, num_workers), known)
     if is_hugging_face_stream(data):
+        _refuse(_only(asked, "collate_fn", "sampler"), "a Hugging Face stream: pass a DataLoader")
         _refuse(_only(asked, "shuffle"), "a Hugging Face stream: use data.shuffle(seed=...)")
         return _with_classes(
             _of_hugging_face_stream(data, how, target, sample_weight, num_workers), known
         )
     if isinstance(data, IterableDataset):
         _refuse(
-            _only(asked, "shuffle", "sample_weight"),
+            _only(asked, "shuffle", "sample_weight", "sampler"),
             "an iterable dataset, which has its own order",
         )
-        return Loader(
-            DataLoader(data, size, num_workers=num_workers, drop_last=drop_last), None, target
-        )
+        options = {"num_workers": num_workers, "drop_last": drop_last, "collate_fn": collate_fn}
+        return Loader(DataLoader(data, size, **options), None, target)  # type: ignore[arg-type]
     if is_map_style(data):
         _refuse(_only(asked, "sample_weight"), "a dataset: let its items be (x, y, w)")
-        batches = DataLoader(data, batch_sampler=how.sampler(len(data)), num_workers=num_workers)
-        return Loader(batches, len(data), target)
+        options = {"num_workers": num_workers, "collate_fn": collate_fn}
+        return Loader(_batches_of(data, how, sampler, options), len(data), target)
     if not isinstance(data, Iterable) or isinstance(data, str | bytes | type):
         raise TypeError(
             "data should be arrays, a tuple (x, y) or dictionary of arrays, a data frame, a "
@@ -266,9 +278,53 @@ class _Cutting:
         return ShardedBatchSampler(num_samples, **vars(self))
 
 
-def _of_arrays(parts: Parts, how: _Cutting, arrays: Arrays) -> Loader:
+def _check_sampler(sampler: Any, shuffle: bool | None, world_size: int) -> None:
+    if sampler is None:
+        return
+    if isinstance(sampler, type) or not isinstance(sampler, Iterable):
+        raise TypeError(
+            "sampler should be a torch.utils.data.Sampler or another iterable of indices, but given "
+            f"{sampler!r}"
+        )
+    if shuffle:
+        raise ValueError("shuffle should be left out with a sampler, which gives the order")
+    if world_size > 1:
+        raise ValueError(
+            "sampler should be left out with several processes: pass a DataLoader with a sampler "
+            "that divides the samples among them"
+        )
+
+
+def _batches_of(data: Any, how: _Cutting, sampler: Any, options: Mapping[str, Any]) -> Any:
+    """Returns the batches of a dataset."""
+    if sampler is None:
+        return DataLoader(data, batch_sampler=how.sampler(len(data)), **options)
+    return DataLoader(data, how.batch_size, sampler=sampler, drop_last=how.drop_last, **options)
+
+
+class _ArrayRows(Dataset[Any]):
+    """Arrays as a dataset whose rows are read together."""
+
+    def __init__(self, data: tuple[Any, ...], num_samples: int) -> None:
+        self.data = data
+        self._num_samples = num_samples
+
+    def __len__(self) -> int:
+        return self._num_samples
+
+    def __getitems__(self, indices: Sequence[int]) -> Any:
+        rows = torch.as_tensor(indices)
+        return map_leaves(self.data, Tensor, lambda one: one[rows.to(one.device)])
+
+
+def _of_arrays(parts: Parts, how: _Cutting, arrays: Arrays, sampler: Any = None) -> Loader:
     # A plain tuple is the fastest container to slice.
     data = tuple([part for part in parts if part is not None])
+    if sampler is not None:
+        num_samples = ArrayLoader(data).order.num_samples
+        rows = _ArrayRows(data, num_samples)
+        batches = _batches_of(rows, how, sampler, {"collate_fn": as_it_is})
+        return Loader(batches, num_samples, None, arrays.known, arrays.left_out)
     loader = ArrayLoader(data, **vars(how))
     _check_not_empty(loader.order.num_samples)
     return Loader(loader, loader.order.num_samples, None, arrays.known, arrays.left_out)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -21,9 +24,144 @@ from ignite.learner._data.inspection import (
     tensors_in,
 )
 
-__all__ = ["Split", "split", "split_rows", "take_rows"]
+__all__ = ["Holdout", "Split", "hold_out", "split", "split_rows", "take_rows"]
 
 _STREAM = 0x5B117  # makes random numbers independent of those that shuffle the epochs
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """How to hold out samples for validation; for ``valid`` of :meth:`.Learner.fit`.
+
+    Args:
+        size: number of samples, or a fraction of them between 0 and 1.
+        last: whether to hold out the last samples, as of a time series, not random ones.
+        groups: the group of each sample, such as a patient, shape (N,); or the name of its column,
+            which is then no input of the model. Each group is held out as a whole or not at all,
+            so that ``size`` is approximate.
+        stratify: whether to hold out the same fraction of each class; by default, if there are
+            classes, see :func:`split`.
+
+    Raises:
+        TypeError: ``size`` is not a number.
+        ValueError: ``size`` is out of range, or the options contradict each other.
+
+    Example:
+        >>> x = torch.arange(6.0)
+        >>> train, valid = hold_out(x, Holdout(2, last=True), seed=0)
+        >>> valid.tolist()
+        [4.0, 5.0]
+        >>> train, valid = hold_out(x, Holdout(0.5, groups=["a", "a", "b", "b", "c", "c"]), seed=1)
+        >>> sorted(train.tolist() + valid.tolist()) == x.tolist(), len(valid) % 2
+        (True, 0)
+    """
+
+    size: float
+    last: bool = False
+    groups: Any = None
+    stratify: bool | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, Real):
+            raise TypeError(
+                "valid should be data, a number of samples, or a fraction of them such as 0.2, but "
+                f"given {self.size!r}"
+            )
+        if self.last + (self.groups is not None) + bool(self.stratify) > 1:
+            raise ValueError("Holdout takes one of last, groups and stratify, but given several")
+
+    def num_valid(self, num_samples: int) -> int:
+        """Returns the number of samples to hold out of these."""
+        if num_samples < 2:
+            raise ValueError(
+                f"data should have at least 2 samples to be split, but given {num_samples}"
+            )
+        if isinstance(self.size, Integral):
+            if not 0 < self.size < num_samples:
+                raise ValueError(
+                    f"valid should be from 1 to {num_samples - 1} as a number of samples, which "
+                    f"leaves some to train on, but given {self.size}"
+                )
+            return int(self.size)
+        _check_fraction(self.size)
+        return min(max(round(num_samples * float(self.size)), 1), num_samples - 1)
+
+
+def hold_out(
+    data: Any,
+    valid: float | Holdout,
+    *,
+    seed: int,
+    target: Names | None = None,
+    wants: Literal["numbers", "classes"] | None = None,
+) -> tuple[Any, Any]:
+    """Returns the data to train and to validate on; see :class:`Holdout` and :func:`split`."""
+    how = valid if isinstance(valid, Holdout) else Holdout(valid)
+    if not can_shuffle(data):
+        raise TypeError(
+            f"valid should be data, not a fraction, because a {type(data).__name__} cannot be "
+            f"split in advance, but given {valid}"
+        )
+    groups = how.groups
+    if isinstance(groups, str):
+        groups, data = _taken_column(data, groups)
+    num_samples = _num_samples(data)
+    num_valid = how.num_valid(num_samples)
+    if groups is None and not how.last:
+        fraction = num_valid / num_samples if isinstance(how.size, Integral) else float(how.size)
+        options: dict[str, Any] = {"stratify": how.stratify, "wants": wants}
+        found = split(data, fraction, seed=seed, target=target, **options)
+        return found.train, found.valid
+    is_valid = torch.zeros(num_samples, dtype=torch.bool)
+    if groups is None:
+        is_valid[num_samples - num_valid :] = True
+    else:
+        is_valid = _of_groups(groups, num_samples, num_valid, seed)
+    rows = (one.nonzero().squeeze(1) for one in (~is_valid, is_valid))
+    train, held = (take_rows(data, part) for part in rows)
+    return train, held
+
+
+def _of_groups(groups: Any, num_samples: int, num_valid: int, seed: int) -> Tensor:
+    """Whether each sample is in one of the random groups that have about ``num_valid`` samples."""
+    values = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+    if len(values) != num_samples:
+        raise ValueError(
+            f"groups should have a group for each of the {num_samples} samples, but given "
+            f"{len(values)}"
+        )
+    index = {group: i for i, group in enumerate(dict.fromkeys(values))}
+    if len(index) < 2:
+        raise ValueError(f"groups should have at least 2 groups, but given {list(index)}")
+    codes = torch.tensor([index[value] for value in values])  # (N,)
+    order = torch.randperm(len(index), generator=_generator(seed))
+    totals = torch.bincount(codes)[order].cumsum(0)[:-1]  # at least one group is left
+    num_groups = int((totals - num_valid).abs().argmin()) + 1
+    return torch.isin(codes, order[:num_groups])
+
+
+def _taken_column(data: Any, name: str) -> tuple[Any, Any]:
+    """Returns a column, and the data without it."""
+    inner = data[0] if type(data) is tuple and data else data
+    if is_frame(inner):
+        found = list(inner.columns)
+    elif is_hugging_face(inner):
+        found = list(inner.column_names)
+    else:
+        found = list(inner) if isinstance(inner, Mapping) else []
+    if name not in found:
+        raise ValueError(
+            f"groups should be one of the columns {found}, or the group of each sample, but given "
+            f"{name!r}"
+        )
+    column = inner[name]
+    if is_hugging_face(inner):
+        column, rest = column[:], inner.remove_columns([name])
+    elif is_frame(inner):
+        rest = inner[[one for one in found if one != name]]
+    else:
+        rest = {key: value for key, value in inner.items() if key != name}
+    return column, (rest, *data[1:]) if inner is not data else rest
 
 
 class Split(NamedTuple):
@@ -107,19 +245,27 @@ def split_rows(
         >>> [len(rows) for rows in split_rows(10, 0.2, seed=3)]
         [8, 2]
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"valid should be above 0 and below 1 as a fraction, but given {fraction}")
+    _check_fraction(fraction)
     if num_samples < 2:
         raise ValueError(
             f"data should have at least 2 samples to be split, but given {num_samples}"
         )
-    order = torch.randperm(num_samples, generator=torch.Generator().manual_seed(mix(seed, _STREAM)))
+    order = torch.randperm(num_samples, generator=_generator(seed))
     num_valid = min(max(round(num_samples * fraction), 1), num_samples - 1)
     is_valid = torch.zeros(num_samples, dtype=torch.bool)
     is_valid[
         order[:num_valid] if labels is None else _of_each(order, labels, fraction, num_valid)
     ] = True
     return (~is_valid).nonzero().squeeze(1), is_valid.nonzero().squeeze(1)
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise ValueError(f"valid should be above 0 and below 1 as a fraction, but given {fraction}")
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(mix(seed, _STREAM))
 
 
 def take_rows(data: Any, rows: Tensor) -> Any:
