@@ -3,7 +3,8 @@
 from ignite.learner._data.splitting import Holdout
 from ignite.learner._demo import demo
 from ignite.learner._runs import environment
+from ignite.learner.class_reports import ClassReport, ConfusionTable
 from ignite.learner.history import History
 from ignite.learner.learner import Learner
 
-__all__ = ["History", "Holdout", "Learner", "demo", "environment"]
+__all__ = ["ClassReport", "ConfusionTable", "History", "Holdout", "Learner", "demo", "environment"]

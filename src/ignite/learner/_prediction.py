@@ -27,10 +27,11 @@ from ignite.learner._preparation import LearnerState
 from ignite.storage.keys import unwrap
 
 __all__ = [
+    "Form",
+    "classes_in",
     "export_model",
     "joined",
     "predictions",
-    "report_of",
     "summary",
 ]
 
@@ -50,7 +51,45 @@ def _applied(learner: LearnerState) -> Iterator[None]:
             module.training = mode
 
 
-def predictions(learner: LearnerState, loader: Loader, decide: bool) -> Iterator[Any]:
+class Form(NamedTuple):
+    """The form of predictions: scores, classes or probabilities."""
+
+    decide: bool = False
+    proba: bool = False
+    threshold: Any = None
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether scores are returned as they are."""
+        return not (self.decide or self.proba)
+
+    @property
+    def name(self) -> str:
+        """The argument that asks for this form."""
+        return "decide=True" if self.decide else "proba=True"
+
+    @classmethod
+    def of(cls, decide: bool, proba: bool, threshold: Any) -> Form:
+        """Checks the arguments of ``predict``.
+
+        Raises:
+            ValueError: they contradict each other, or a threshold is not between 0 and 1.
+        """
+        if proba and (decide or threshold is not None):
+            raise ValueError(
+                "proba=True should be given without decide and threshold, which ask for classes"
+            )
+        if threshold is not None:
+            values = torch.as_tensor(threshold, dtype=torch.float64)
+            if values.ndim > 1 or not bool(((values >= 0) & (values <= 1)).all()):
+                raise ValueError(
+                    "threshold should be a probability from 0 to 1, or one for each label, but given "
+                    f"{threshold!r}"
+                )
+        return cls(decide or threshold is not None, proba, threshold)
+
+
+def predictions(learner: LearnerState, loader: Loader, form: Form) -> Iterator[Any]:
     """Yields the outputs of the model on the CPU, batch by batch."""
     given = getattr(loader.batches, "batch_sampler", None)
     if given is None:
@@ -61,42 +100,59 @@ def predictions(learner: LearnerState, loader: Loader, decide: bool) -> Iterator
             "dataset: pass a loader with shuffle=False"
         )
     for batch in loader.batches:
-        yield _predicted(learner, loader.parts(batch).x, decide)
+        yield _predicted(learner, loader.parts(batch).x, form)
 
 
-def _predicted(learner: LearnerState, x: Any, decide: bool) -> Any:
+def _predicted(learner: LearnerState, x: Any, form: Form) -> Any:
     with _applied(learner):
         out = call_model(learner.model, moved(x, learner.device))
-    out = _read(learner, out, decide)
+    out = _read(learner, out, form)
     out = one_row(moved(out, torch.device("cpu")), num_samples_in(x) or 0)
     if isinstance(x, Tensor) and x.ndim == 1 and isinstance(out, Tensor) and len(out) != len(x):
         raise ValueError(
             f"x should have shape (N, ...), but given {tuple(x.shape)}, with an output of shape "
             f"{tuple(out.shape)}: for a single sample, pass x[None]"
         )
-    return _decided(learner, out) if decide else out
+    return out if form.is_raw else _in_form(learner, out, form)
 
 
-def _read(learner: LearnerState, out: Any, decide: bool) -> Any:
-    """Returns the logits of an output, if the loss takes them; to decide, with classes in dimension 1."""
+def _read(learner: LearnerState, out: Any, form: Form) -> Any:
+    """Returns the logits of an output, if the loss takes them; not raw, with classes in dimension 1."""
     loss = learner.loss
     if loss.name is None:
         return out
-    return class_scores(out, isinstance(loss.loss, NextToken)) if decide else logits_of(out)
+    is_of_tokens = isinstance(loss.loss, NextToken)
+    return logits_of(out) if form.is_raw else class_scores(out, is_of_tokens)
 
 
-def _decided(learner: LearnerState, out: Any) -> Tensor:
-    """Converts scores to classes: shape (N, L) for multilabel tasks, (N,) for others."""
+def _in_form(learner: LearnerState, out: Any, form: Form) -> Tensor:
+    """Converts scores to probabilities, or to classes: shape (N, L) for multilabel tasks, (N,) for others."""
     kind = "regression" if learner.task is None else learner.task.kind
     if kind in ("regression", "unknown") or not isinstance(out, Tensor):
         raise ValueError(
-            "decide=True needs a classification task, but this one is "
+            f"{form.name} needs a classification task, but this one is "
             f"{learner.task or 'not known yet'}"
         )
+    if form.threshold is not None and kind == "multiclass":
+        raise ValueError(
+            "threshold should be left out for several classes, of which the most likely one is "
+            f"chosen, but given {form.threshold!r}"
+        )
     if kind == "multiclass":
-        return out.argmax(1)
-    chosen = (out > (0.5 if learner.loss.name == "bce" else 0)).long()
+        return _distribution(learner, out) if form.proba else out.argmax(1)
+    if form.threshold is None and not form.proba:
+        chosen = (out > (0.5 if learner.loss.name == "bce" else 0)).long()
+    else:
+        probability = out if learner.loss.name == "bce" else out.float().sigmoid()
+        if form.proba:
+            return probability
+        chosen = (probability > torch.as_tensor(form.threshold)).long()
     return chosen.reshape(len(out)) if kind == "binary" else chosen
+
+
+def _distribution(learner: LearnerState, out: Tensor) -> Tensor:
+    """Returns the probabilities of classes, in dimension 1."""
+    return out.float().exp() if learner.loss.name == "nll" else out.float().softmax(1)
 
 
 def joined(parts: list[Any]) -> Any:
@@ -116,24 +172,26 @@ def joined(parts: list[Any]) -> Any:
     return tuple(joined([part[i] for part in parts]) for i in range(len(first)))
 
 
-def report_of(learner: LearnerState, loader: Loader) -> dict[Any, dict[str, float]]:
-    """Counts predictions by class; see :meth:`ignite.learner.Learner.report`."""
+def classes_in(
+    learner: LearnerState, loader: Loader, form: Form
+) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
+    """Returns true and predicted classes, both of shape (M,) or (N, L), and the names of all classes."""
     true, found = [], []
     for batch in loader.batches:
         x, y, _ = loader.parts(batch)
-        labels, decided = _labels_and_decisions(learner, y, _predicted(learner, x, decide=True))
+        labels, decided = _labels_and_decisions(learner, y, _predicted(learner, x, form))
         true.append(labels)
         found.append(decided)
+    if not true:
+        raise ValueError("data should have at least one sample, but given none")
     y_true, y_pred = torch.cat(true), torch.cat(found)
     assert learner.task is not None
     if learner.task.kind == "multilabel":
-        return {
-            label: _scores(y_pred[:, label] == 1, y_true[:, label] == 1)
-            for label in range(y_true.shape[1])
-        }
-    numbers = range(int(torch.maximum(y_true.max(), y_pred.max())) + 1)
-    names = learner.classes or numbers
-    return {names[number]: _scores(y_pred == number, y_true == number) for number in numbers}
+        return y_true, y_pred, learner._learnt.facts.known.labels or tuple(range(y_true.shape[1]))
+    largest = [int(one.max()) for one in (y_true, y_pred) if one.numel()]
+    num_classes = max([*largest, (learner.task.num_classes or 0) - 1], default=-1) + 1
+    names = learner.classes
+    return y_true.flatten(), y_pred.flatten(), names or tuple(range(num_classes))
 
 
 def _labels_and_decisions(learner: LearnerState, y: Any, found: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,20 +216,6 @@ def _labels_of(y: Any, found: Tensor) -> Tensor:
     if y.is_floating_point():
         y = y.argmax(1) if y.ndim > found.ndim and y.shape[1] > 1 else hard_labels(y)
     return same_shape(found, y)[1].long()
-
-
-def _scores(is_found: Tensor, is_true: Tensor) -> dict[str, float]:
-    both, num_found, num_true = (
-        int((is_found & is_true).sum()),
-        int(is_found.sum()),
-        int(is_true.sum()),
-    )
-    return {
-        "precision": both / num_found if num_found else 0.0,
-        "recall": both / num_true if num_true else 0.0,
-        "f1": 2 * both / (num_found + num_true) if num_found + num_true else 0.0,
-        "support": num_true,
-    }
 
 
 def summary(model: nn.Module, example: Any = None) -> str:

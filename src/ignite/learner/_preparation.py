@@ -112,8 +112,9 @@ def load(
     if not is_target_needed and not _has(data, target):
         target = None
     known = replace(
-        facts.known, wants=wanted_by(engines.loss.loss, facts.task), dtype=dtype_of(engines.model)
-    )
+        facts.known, wants=wanted_by(engines.loss.loss, facts.task), dtype=dtype_of(engines.model),
+        floats=facts.floats,
+    )  # fmt: skip
     loader = as_loader(
         data,
         batch_size=options.batch_size,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ignite._core.systems import on_disk
 from ignite._core.trees import moved
@@ -20,11 +20,18 @@ from ignite.learner._data.schema import Facts, Learnt, Task, wanted_by
 from ignite.learner._engines import Engines
 from ignite.learner._losses import TrainingLoss
 from ignite.learner._optimizers import Rates
-from ignite.learner._prediction import export_model, predictions, report_of, summary
+from ignite.learner._prediction import (
+    Form,
+    classes_in,
+    export_model,
+    predictions,
+    summary,
+)
 from ignite.learner._prediction import joined as joined_parts
 from ignite.learner._preparation import Batching, load, load_to_evaluate
 from ignite.learner._runs import Recorder, values_in
 from ignite.learner._weights import load_weights, save_weights
+from ignite.learner.class_reports import ClassReport, ConfusionTable
 from ignite.learner.history import History
 
 __all__ = ["TrainedModel"]
@@ -106,51 +113,105 @@ class TrainedModel:
         return values_in(self.evaluator.run(loader.batches).metrics)
 
     def report(
-        self, data: Any, *, batch_size: int | None = None, target: Names | None = None
-    ) -> dict[Any, dict[str, float]]:
-        """Returns precision, recall, F1 and support by class: ``{class: {"precision": ..., ...}}``.
+        self,
+        data: Any,
+        *,
+        batch_size: int | None = None,
+        target: Names | None = None,
+        threshold: Any = None,
+    ) -> ClassReport:
+        """Returns precision, recall, F1 and support by class, with averages.
+
+        The report is a dictionary, ``{class: {"precision": ..., ...}}``; it prints as a table, and
+        ``plot()`` draws it. ``threshold`` is that of :meth:`predict`.
 
         Raises:
-            ValueError: the task is not a classification.
+            ValueError: the task is not a classification, or ``data`` is empty.
         """
-        loader = load_to_evaluate(
-            self, data, self._batching(data, batch_size, target, is_shared=False)
-        )
-        return report_of(self, loader)
+        return ClassReport.of(*self._classes_in(data, batch_size, target, threshold))
 
-    def predict(self, data: Any, *, batch_size: int | None = None, decide: bool = False) -> Any:
+    def confusion_matrix(
+        self,
+        data: Any,
+        *,
+        batch_size: int | None = None,
+        target: Names | None = None,
+        threshold: Any = None,
+    ) -> ConfusionTable:
+        """Returns how often each true class was predicted as each class.
+
+        The matrix is ``counts``, shape (C, C), true classes in rows, or (L, 2, 2) for several
+        labels; it prints as a table, and ``plot()`` draws it. ``threshold`` is that of
+        :meth:`predict`.
+
+        Raises:
+            ValueError: the task is not a classification, or ``data`` is empty.
+        """
+        return ConfusionTable.of(*self._classes_in(data, batch_size, target, threshold))
+
+    def _classes_in(
+        self, data: Any, batch_size: int | None, target: Names | None, threshold: Any
+    ) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
+        batching = self._batching(data, batch_size, target, is_shared=False)
+        form = Form.of(True, False, threshold)
+        return classes_in(self, load_to_evaluate(self, data, batching), form)
+
+    def predict(
+        self,
+        data: Any,
+        *,
+        batch_size: int | None = None,
+        decide: bool = False,
+        proba: bool = False,
+        threshold: Any = None,
+    ) -> Any:
         """Returns the output of the model for each sample, in the order of the data, on the CPU.
 
         Args:
-            data: x alone, or data of any kind that ``fit`` accepts. A tuple is (x,), (x, y) or (x,
-                y, w).
+            data: x alone, or data of any kind that ``fit`` takes. A tuple is (x,), (x, y) or (x, y,
+                w).
             batch_size: samples per batch, for data that are not yet in batches.
             decide: whether to return classes instead of scores: their names in the training data,
-                else indices.
+                otherwise indices.
+            proba: whether to return probabilities: the softmax or sigmoid of the scores, or the
+                exponential for "nll". For "bce" and "nll" the model has computed them or their
+                logarithms; the outputs for every other loss are taken to be logits.
+            threshold: probability above which a binary class or a label is chosen, 0.5 by default,
+                or one for each label; with it, classes are returned.
 
         Returns:
-            A tensor, shape (N, ...); a tuple or dictionary of tensors if the model returns one; its
-            ``logits`` if it returns an object with this attribute and the loss takes them.
+            A tensor, shape (N, ...); a tuple or dictionary of tensors if the model returns one. Of
+            class names, a list.
 
         Raises:
-            ValueError: ``data`` is empty, or the outputs of batches differ in shape.
+            ValueError: ``data`` is empty; the task is not a classification; or the arguments
+                contradict each other.
         """
-        parts = list(self.predict_batches(data, batch_size=batch_size, decide=decide))
+        form = Form.of(decide, proba, threshold)
+        parts = list(self._predictions(data, batch_size, form))
         if not parts:
             raise ValueError("data should have at least one sample, but given none")
         joined = joined_parts(parts)
-        if decide and self.classes:
+        if form.decide and self.classes:
             return [self.classes[int(number)] for number in joined]
         return joined
 
     def predict_batches(
-        self, data: Any, *, batch_size: int | None = None, decide: bool = False
+        self,
+        data: Any,
+        *,
+        batch_size: int | None = None,
+        decide: bool = False,
+        proba: bool = False,
+        threshold: Any = None,
     ) -> Iterator[Any]:
         """Yields the predictions batch by batch, so that memory does not grow with the data."""
+        return self._predictions(data, batch_size, Form.of(decide, proba, threshold))
+
+    def _predictions(self, data: Any, batch_size: int | None, form: Form) -> Iterator[Any]:
         batching = self._batching(data, batch_size, None, is_shared=False)
-        return predictions(
-            self, load(self, data, batching, self._learnt.facts, is_target_needed=False), decide
-        )
+        loader = load(self, data, batching, self._learnt.facts, is_target_needed=False)
+        return predictions(self, loader, form)
 
     def save(self, path: str | Path) -> None:
         """Saves the weights, averaged with ``ema``, as .safetensors or in the format of torch.

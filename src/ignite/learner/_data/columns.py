@@ -28,6 +28,7 @@ __all__ = [
     "matrix_of",
 ]
 
+_NOT_CAST = (torch.uint8, torch.complex64, torch.complex128)
 _NUMBERS = "biuf"  # kinds of numpy dtypes: booleans, integers, floats
 Classes: TypeAlias = tuple[Any, ...]
 
@@ -54,6 +55,8 @@ class Known:
     """The kind of targets that the loss expects; None if unknown."""
     dtype: torch.dtype | None = None
     """Floating-point dtype of the model; None to keep the dtype of floats."""
+    floats: frozenset[str] = frozenset()
+    """Paths of the inputs that were floats in the training data: integers are converted to them."""
 
     @property
     def are_learnt(self) -> bool:
@@ -136,7 +139,7 @@ def as_features(data: Any, name: str = "x", known: Known = _NOTHING) -> Any:
         ValueError: values are masked.
     """
     if isinstance(data, Tensor):
-        return _cast(_tensor(data, name), known.dtype)
+        return _cast(_tensor(data, name), known.dtype, name in known.floats)
     if isinstance(data, Mapping):
         return {key: as_features(value, f"{name}[{key!r}]", known) for key, value in data.items()}
     if is_frame(data) or is_column(data):
@@ -148,11 +151,19 @@ def as_features(data: Any, name: str = "x", known: Known = _NOTHING) -> Any:
     elif isinstance(data, list | tuple) and not _is_packed(data):
         items = [as_features(value, f"{name}[{i}]", known) for i, value in enumerate(data)]
         return type(data)(items) if type(data) in (list, tuple) else type(data)(*items)
-    return data if _is_packed(data) else _cast(_tensor(data, name), known.dtype)
+    if _is_packed(data):
+        return data
+    return _cast(_tensor(data, name), known.dtype, name in known.floats)
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """Casts floats to ``dtype``; None keeps their dtype."""
+def _cast(tensor: Tensor, dtype: torch.dtype | None, were_floats: bool = False) -> Tensor:
+    """Casts floats to ``dtype``; None keeps their dtype.
+
+    Integers that were floats in the training data are cast, too, but not bytes, which may be pixels
+    that the training data had scaled.
+    """
+    if were_floats and not tensor.is_floating_point() and tensor.dtype not in _NOT_CAST:
+        return tensor.to(dtype or torch.get_default_dtype())
     return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
 
 

@@ -274,6 +274,13 @@ class Seen(NamedTuple):
     """Path of the array, such as ``x[0]``."""
     shape: tuple[int, ...]
     """Shape of one sample."""
+    dtype: str = ""
+    """Name of the dtype; empty in files of earlier versions."""
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it holds floating-point numbers."""
+        return "float" in self.dtype
 
 
 @dataclass(frozen=True)
@@ -294,6 +301,8 @@ class Facts:
     """Name of the target in data frames and dictionaries."""
     x: tuple[Seen, ...] = ()
     """The inputs of the model; empty if the data could not be inspected."""
+    y: tuple[Seen, ...] = ()
+    """The targets, likewise."""
     balance: tuple[float, ...] = ()
     """The weight of each class with ``class_weight="balanced"``; otherwise empty."""
 
@@ -319,23 +328,35 @@ class Facts:
         num_rows = {path: len(tensor) for path, tensor in _arrays_in(parts.x)}
         for trained, given in zip(self.x, seen, strict=True):
             _check_shape(trained, given, num_rows[given.path])
+            _check_dtype(trained, given)
+        given_y = {one.path: one for one in _seen_in(parts.y, "y")}
+        for trained in self.y:
+            if trained.path in given_y:
+                _check_target(trained, given_y[trained.path])
+
+    @property
+    def floats(self) -> frozenset[str]:
+        """The paths of the inputs that are floating-point numbers."""
+        return frozenset(one.path for one in self.x if one.is_float)
 
     def of(self, parts: Parts | None) -> Facts:
-        """Returns the facts with the shapes of these inputs, if there were no inputs before."""
-        return self if self.x or parts is None else replace(self, x=_seen_in(parts.x))
+        """Returns the facts with the shapes of these inputs and targets, if there were none before."""
+        if self.x or parts is None:
+            return self
+        return replace(self, x=_seen_in(parts.x), y=_seen_in(parts.y, "y"))
 
     def to_text(self) -> str:
         """Returns the facts as JSON."""
         known = {
             name: _json_of(value)
             for name, value in asdict(self.known).items()
-            if name not in ("wants", "dtype")
+            if name not in ("wants", "dtype", "floats")
         }
         task = None if self.task is None else asdict(self.task)
         return json.dumps(
             {
                 "version": _VERSION, "known": known, "task": task, "target": _json_of(self.target), "x": self.x,
-                "balance": self.balance,
+                "y": self.y, "balance": self.balance,
             }
         )  # fmt: skip
 
@@ -357,8 +378,14 @@ class Facts:
             known = {name: _tuples_of(value) for name, value in found["known"].items()}
             task = None if found["task"] is None else Task(**found["task"])
             target = _tuples_of(found["target"])
-            x = tuple(Seen(path, tuple(shape)) for path, shape in found["x"])
-            return cls(Known(**known), task, target, x, tuple(map(float, found.get("balance", ()))))
+            x, y = (
+                tuple(
+                    Seen(path, tuple(shape), *dtype) for path, shape, *dtype in found.get(name, ())
+                )
+                for name in ("x", "y")
+            )
+            balance = tuple(map(float, found.get("balance", ())))
+            return cls(Known(**known), task, target, x, y, balance)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The facts about the training data are invalid: {error}"
@@ -384,12 +411,40 @@ class Learnt:
         self.facts = Facts.from_text(state_dict["facts"])
 
 
-def _arrays_in(x: Any) -> list[tuple[str, Tensor]]:
-    return [(path, tensor) for path, tensor in named_tensors_in(x, "x") if tensor.ndim]
+def _arrays_in(x: Any, name: str = "x") -> list[tuple[str, Tensor]]:
+    return [(path, tensor) for path, tensor in named_tensors_in(x, name) if tensor.ndim]
 
 
-def _seen_in(x: Any) -> tuple[Seen, ...]:
-    return tuple(Seen(path, tuple(tensor.shape[1:])) for path, tensor in _arrays_in(x))
+def _seen_in(x: Any, name: str = "x") -> tuple[Seen, ...]:
+    return tuple(
+        Seen(path, tuple(tensor.shape[1:]), str(tensor.dtype).removeprefix("torch."))
+        for path, tensor in _arrays_in(x, name)
+    )
+
+
+def _check_dtype(trained: Seen, given: Seen) -> None:
+    if trained.dtype and given.dtype and trained.is_float != given.is_float:
+        hint = f"x.to(torch.{trained.dtype})"
+        if given.dtype == "uint8":
+            hint += " / 255, if these are pixels and the training data were scaled"
+        raise TypeError(
+            f"{given.path} should be {trained.dtype}, which the model was trained on, but given "
+            f"{given.dtype}: use {hint}"
+        )
+
+
+def _check_target(trained: Seen, given: Seen) -> None:
+    """Raises a ValueError if targets have another number of dimensions or, as numbers, of outputs."""
+    expected, shape = ([size for size in one.shape if size != 1] for one in (trained, given))
+    is_other = len(expected) != len(shape)
+    if trained.is_float and given.is_float and len(expected) == 1:
+        is_other = expected != shape
+    # Class indices may stand for probabilities of classes, and the reverse.
+    if is_other and trained.is_float == given.is_float:
+        raise ValueError(
+            f"{given.path} should have shape {_with_samples(trained.shape)}, which the model was "
+            f"trained on, but given {_with_samples(given.shape)}"
+        )
 
 
 def _check_shape(trained: Seen, given: Seen, num_rows: int) -> None:
