@@ -89,13 +89,16 @@ class Holdout:
 
 def hold_out(
     data: Any,
-    valid: float | Holdout,
+    valid: Any,
     *,
     seed: int,
     target: Names | None = None,
     wants: Literal["numbers", "classes"] | None = None,
 ) -> tuple[Any, Any]:
-    """Returns the data to train and to validate on; see :class:`Holdout` and :func:`split`."""
+    """Returns the data to train and to validate on; see :class:`Holdout` and :func:`split`.
+
+    ``valid`` is a holdout, or its size.
+    """
     how = valid if isinstance(valid, Holdout) else Holdout(valid)
     if not can_shuffle(data):
         raise TypeError(
