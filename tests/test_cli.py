@@ -223,6 +223,7 @@ def test_every_command_ends_quietly_if_its_reader_has_gone(run_dir):
     commands = set(re.search(r"\{(.*?)\}", shown.getvalue())[1].split(","))
     calls = [["--help"], ["--version"], ["doctor", str(run_dir)], ["env"], ["demo"]]
     calls += [["report", "--live", str(run_dir)], ["diff", str(run_dir), str(run_dir)]]
+    calls += [["ctl", str(run_dir), "pause"]]
     assert commands == {call[0] for call in calls[2:]}
     result = subprocess.run(
         [sys.executable, "-c", NO_READER_PROGRAM, json.dumps(calls)],

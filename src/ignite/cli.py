@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import select
 import sys
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple, TextIO
 
 from ignite import report, storage
 from ignite.learner import demo, environment
+from ignite.storage.mailbox import Mailbox
 
 __all__ = ["main"]
 
@@ -102,6 +104,8 @@ def _run(arguments: Sequence[str] | None, out: TextIO) -> int:
         return _report_runs(given, out)
     if given.command == "diff":
         return _diff(given.first, given.second, out)
+    if given.command == "ctl":
+        return _control(given.run_dir, given.action, given.values, given.timeout, out)
     return _doctor(given.run_dir, given.repair, out)
 
 
@@ -135,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         "the same information.",
     )
     _add_reports(commands)
+    _add_control(commands)
     demo_command = commands.add_parser(
         "demo",
         help="train a small network on handwritten digits",
@@ -220,12 +225,60 @@ def _diff(first: str, second: str, out: TextIO) -> int:
     return 0 if comparison.is_same else 1
 
 
+def _add_control(commands: Any) -> None:
+    control = commands.add_parser(
+        "ctl",
+        help="control a run that is going on",
+        description="Asks the run in a folder to pause, go on, save, stop (saved, so that it can be "
+        "resumed), validate, or set lr=0.01, between two iterations, and prints what it has done. "
+        "Works on any disk that both see. Programs add further actions with "
+        "trainer.control.add(name, action).",
+    )
+    control.add_argument("run_dir", type=Path, help="folder of the run")
+    control.add_argument(
+        "action", help="pause, go, save, stop, validate, set, or the program's own"
+    )
+    control.add_argument("values", nargs="*", metavar="name=value", help="such as lr=0.01, for set")
+    control.add_argument(
+        "--timeout", type=float, default=60.0, help="seconds to wait for the answer (default: 60)"
+    )
+
+
 def _env(out: TextIO) -> int:
     values = environment()
     width = max(map(len, values))
     for name, value in values.items():
         out.write(f"{name:{width}}  {' '.join(value) if isinstance(value, list) else value}\n")
     return 0
+
+
+def _control(
+    run_dir: Path, action: str, values: Sequence[str], timeout_s: float, out: TextIO
+) -> int:
+    """Sends a command to a run, and writes the answer."""
+    arguments: dict[str, Any] = {}
+    for text in values:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            out.write(f"{action} takes name=value, such as lr=0.01, but given {text!r}\n")
+            return 2
+        try:
+            arguments[name] = json.loads(value)
+        except ValueError:
+            arguments[name] = value
+    folder = run_dir.expanduser() / "control"
+    if not folder.is_dir():
+        out.write(
+            f"{run_dir} should be the folder of a run that can be controlled, but has no {folder.name}/\n"
+        )
+        return 2
+    try:
+        answer = Mailbox(folder).ask(action, arguments, timeout_s=timeout_s)
+    except OSError as error:  # a TimeoutError is one
+        out.write(f"{error}\n")
+        return 1
+    out.write(f"{action}: {answer.text}\n")
+    return 0 if answer.is_done else 1
 
 
 def _doctor(run_dir: str, repair: bool, out: TextIO) -> int:

@@ -17,6 +17,7 @@ from ignite.handlers import (
     ConcatScheduler,
     CosineAnnealingScheduler,
     CSVLogger,
+    Deadline,
     DiskSaver,
     EarlyStopping,
     EMAHandler,
@@ -28,6 +29,7 @@ from ignite.handlers import (
     JSONLLogger,
     LambdaStateScheduler,
     LinearCyclicalScheduler,
+    LiveControl,
     LiveProgress,
     LRScheduler,
     ModelCheckpoint,
@@ -448,6 +450,8 @@ def evaluator_of_the_first(rank):
 
 NEEDED_BY_ALL = {
     "Checkpoint.of": lambda trainer, folder: Checkpoint.of(trainer, folder),
+    "Deadline": lambda trainer, folder: Deadline(after=3600).attach(trainer),
+    "LiveControl": lambda trainer, folder: LiveControl(folder).attach(trainer),
     "Preemption": lambda trainer, folder: Preemption().attach(trainer),
     "SpikeGuard": lambda trainer, folder: SpikeGuard(policy="raise").attach(trainer),
 }

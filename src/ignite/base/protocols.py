@@ -143,7 +143,8 @@ class RunContext(Protocol):
 class BoundaryRequest(Protocol):
     """A request to a run from outside, such as a signal handler, obeyed between two iterations or epochs.
 
-    See :meth:`ignite.engine.Engine.request_at_boundary`.
+    See :meth:`ignite.engine.Engine.request_at_boundary`. An attribute ``is_postponed`` that is True
+    after ``obey`` asks to be obeyed at the next boundary again.
     """
 
     trainer: Any

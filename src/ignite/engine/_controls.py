@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from ignite._core.rng import RandomState
     from ignite.base import BoundaryRequest, RunContext, RunSaver
     from ignite.engine import _dry_run
+    from ignite.engine import control as _control
     from ignite.engine._dry_run import DryRun
+    from ignite.engine.control import Commands, Control
 else:
+    _control = LazyModule("ignite.engine.control")  # imports torch's optimizers
     _dry_run = LazyModule("ignite.engine._dry_run")  # imports storage and torch's optimizers
 
 __all__ = ["Controls", "entered", "outermost_engine", "within"]
@@ -54,7 +57,8 @@ class Controls(Emitter, Serializable):
     _should_terminate_single_epoch: bool | str
     _should_interrupt: bool
     _skip_requested: bool
-    _request: BoundaryRequest | None
+    _requests: list[BoundaryRequest]
+    _commands: Commands | None
     _attendance: Any
     _ended_at: int | None
     _random_at_start: RandomState | None
@@ -142,14 +146,52 @@ class Controls(Emitter, Serializable):
     def request_at_boundary(self, request: BoundaryRequest) -> None:
         """Calls a request at the next boundary of the run, between two iterations or epochs.
 
-        Safe in a signal handler: it only sets attributes.
+        Safe in a signal handler and in any thread: it only sets attributes. Several requests are
+        obeyed in their order.
 
         Args:
             request: the request; this engine is its ``trainer``.
         """
         for engine in within(request.trainer) or [request.trainer]:
-            engine._request = request
+            if not any(one is request for one in engine._requests):
+                engine._requests.append(request)
             engine._attention = True
+        commands = request.trainer._commands
+        if commands is not None:  # the run may be paused
+            commands.alarm.put(None)
+
+    @property
+    def control(self) -> Control:
+        """Controls the run from outside: pauses, saves or stops it, or what the program adds.
+
+        Example:
+            >>> from ignite.engine import Engine, Events
+            >>> engine = Engine(lambda engine, batch: None)
+            >>> _ = engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.control.stop)
+            >>> engine.run(range(5)).iteration
+            2
+        """
+        if self._commands is None:
+            self._commands = _control.Commands()
+        return _control.Control(self, self._commands)
+
+    def wake(self) -> None:
+        """Ends a pause on all processes, so that they agree on a signal. Safe in signal handlers."""
+        if self._commands is not None:
+            self._commands.must_go_on = True
+            self._commands.alarm.put(None)
+
+    @contextmanager
+    def clocks_stopped(self) -> Iterator[None]:
+        """Leaves the time within a ``with`` block out of ``state.times``."""
+        watches = (self._run_watch, self._epoch_watch)
+        for watch in watches:
+            watch.pause()
+        try:
+            yield
+        finally:
+            for watch in watches:
+                watch.resume()
 
     def terminate(self, skip_completed: bool = False) -> None:
         """Ends the run after the handlers of the current event: fires TERMINATE, then COMPLETED.

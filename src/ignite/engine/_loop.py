@@ -411,16 +411,16 @@ def _obey(engine: Controls, moment: int) -> Verdict | None:
     if moment == BETWEEN_BATCHES and engine._skip_requested:
         engine._skip_requested = False
         engine.state.output = None
-    engine._attention = (
-        engine._skip_requested or engine._request is not None
-    )  # handled at the end of the iteration
+    engine._attention = False  # before the look at requests, which signals and threads append to
+    if engine._skip_requested or engine._requests:
+        engine._attention = True  # handled at the end of the iteration
     if engine._should_terminate:
         return Verdict.TERMINATE
     if engine._cursor.is_moved:
         return Verdict.MOVED
     if engine._should_terminate_single_epoch:
         return Verdict.END_EPOCH
-    if engine._request is not None and _stop_at_boundary(engine, moment):
+    if engine._requests and _stop_at_boundary(engine, moment):
         return Verdict.INTERRUPT
     if not engine._should_interrupt:
         return None
@@ -432,27 +432,30 @@ def _obey(engine: Controls, moment: int) -> Verdict | None:
 
 
 def _stop_at_boundary(engine: Controls, moment: int) -> bool:
-    """Obeys a request from outside of the run, if this is a boundary; returns whether the run stops.
+    """Obeys requests from outside of the run, if this is a boundary; returns whether the run stops.
 
     A boundary lies between two iterations or epochs, where a run can be saved and resumed.
 
     Raises:
-        Preempted: this engine runs within a handler of the engine that the request is about.
+        Preempted: this engine runs within a handler of the engine that a request is about.
     """
-    request = engine._request
-    if (
-        request is None
-        or moment not in (BETWEEN_BATCHES, BETWEEN_EPOCHS)
-        or engine.last_event_name in _FIRED_AGAIN
-    ):
+    requests = engine._requests
+    if moment not in (BETWEEN_BATCHES, BETWEEN_EPOCHS) or engine.last_event_name in _FIRED_AGAIN:
         return False
-    if engine is not request.trainer:
-        if request.cuts and request.trainer.last_event_name in _CAN_BE_CONTINUED:
-            raise Preempted(request, within(request.trainer)[1]._random_at_start)
-        return False
-    engine._request = None
-    engine._cursor.moment = moment
-    return _is_stopped_by(engine, request, None, None)
+    for request in requests:
+        trainer = request.trainer
+        if trainer is not engine and request.cuts and trainer.last_event_name in _CAN_BE_CONTINUED:
+            raise Preempted(request, within(trainer)[1]._random_at_start)
+    postponed = []
+    while request_here := next((one for one in requests if one.trainer is engine), None):
+        requests.remove(request_here)
+        engine._cursor.moment = moment
+        if _is_stopped_by(engine, request_here, None, None):
+            return True
+        if getattr(request_here, "is_postponed", False):
+            postponed.append(request_here)
+    requests.extend(postponed)
+    return False
 
 
 def _stop_after_failure(engine: Controls) -> bool:
@@ -461,7 +464,7 @@ def _stop_after_failure(engine: Controls) -> bool:
     The last iteration is complete, so that nothing is lost.
     """
     state = engine.state
-    if engine._request is None or state.dataloader is None or not engine._cursor.position_is_lost:
+    if not engine._requests or state.dataloader is None or not engine._cursor.position_is_lost:
         return False
     if not _stop_at_boundary(engine, BETWEEN_BATCHES):
         return False
@@ -474,7 +477,8 @@ def _stop_after_failure(engine: Controls) -> bool:
 
 def _stop_within_event(engine: Controls, cut: Preempted) -> None:
     """Obeys a request at an event whose handlers have not all been called."""
-    engine._request = None
+    if cut.request in engine._requests:
+        engine._requests.remove(cut.request)
     engine._cursor.unfinished = cut.unfinished
     _is_stopped_by(engine, cut.request, cut.unfinished, cut.random)
 

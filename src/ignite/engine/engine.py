@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from ignite.base import BoundaryRequest, RunContext, RunSaver
+    from ignite.engine.control import Commands
     from ignite.engine.resume import resumption as _resume
     from ignite.engine.resume.resumption import Resumption
 
@@ -98,7 +99,8 @@ class Engine(Controls, Generic[Batch, Output]):
         self._run_watch, self._epoch_watch = Stopwatch(), Stopwatch()
         self._state_dict_user_keys: list[str] = []
         self._is_running = False
-        self._request: BoundaryRequest | None = None
+        self._requests: list[BoundaryRequest] = []
+        self._commands: Commands | None = None
         self._resumption: Resumption | None = None
         self._keeper: RunSaver | None = None
         self._attendance: together.Attendance | None = None
@@ -309,7 +311,7 @@ class Engine(Controls, Generic[Batch, Output]):
         cursor.length_is_given, cursor.planned_length = plan.length_is_given, plan.epoch_length
         outer = outermost_engine()
         if outer is not None:
-            self._request = outer._request
+            self._requests[:] = outer._requests
             capture = getattr(outer.run_saver, "random_state", capture_random_state)
             self._random_at_start = capture() if outer.is_preemptible else None
         self._is_running = True
@@ -389,7 +391,10 @@ class Engine(Controls, Generic[Batch, Output]):
     def _leave(self) -> None:
         state, cursor = self.state, self._cursor
         self._is_running = False
-        self._request = self._resumption = None
+        self._requests.clear()
+        self._resumption = None
+        if self._commands is not None:
+            self._commands.close(self)
         outer = outermost_engine()
         self._ended_at = None if outer is None else outer.state.iteration
         self._run_watch.pause()

@@ -11,6 +11,7 @@ Engines offer to those who extend them:
 ``state_kept``                             restores the state and the position in the data
 ``measured``                               something around the step, the data and the handlers
 ``request_at_boundary``                    a request from outside, obeyed between two iterations
+``control``                                named actions, such as pausing, for a run that goes on
 ``run_saver``, ``will_resume``             what saves the run, and whether it is resumed later
 ``is_preemptible``, ``last_run_ended_at``  engines that run within handlers of another engine
 =========================================  =====================================================
@@ -26,10 +27,14 @@ from ignite.engine._emitter import Unfinished
 from ignite.engine._handlers import Added, Registration
 from ignite.engine._supervised.training_step import TrainingStep
 from ignite.engine._trace import Meter, Step
+from ignite.engine.control import Command, Control, Done
 from ignite.engine.engine import Engine
 
 __all__ = [
     "Added",
+    "Command",
+    "Control",
+    "Done",
     "Meter",
     "Registration",
     "Step",

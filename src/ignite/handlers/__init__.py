@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from ignite.handlers.clearml_logger import ClearMLLogger
     from ignite.handlers.comet_logger import CometLogger
     from ignite.handlers.csv_logger import CSVLogger
+    from ignite.handlers.deadline import Deadline
     from ignite.handlers.early_stopping import EarlyStopping
     from ignite.handlers.ema_handler import EMAHandler
     from ignite.handlers.fbresearch_logger import FBResearchLogger
     from ignite.handlers.jsonl_logger import JSONLLogger
+    from ignite.handlers.live_control import LiveControl
     from ignite.handlers.live_progress import LiveProgress
     from ignite.handlers.lr_finder import FastaiLRFinder
     from ignite.handlers.mlflow_logger import MLflowLogger
@@ -74,6 +76,7 @@ __all__ = [
     "ConcatScheduler",
     "CosineAnnealingScheduler",
     "CyclicalScheduler",
+    "Deadline",
     "DiskSaver",
     "EMAHandler",
     "EarlyStopping",
@@ -86,6 +89,7 @@ __all__ = [
     "LRScheduler",
     "LambdaStateScheduler",
     "LinearCyclicalScheduler",
+    "LiveControl",
     "LiveProgress",
     "MLflowLogger",
     "ModelCheckpoint",

@@ -215,6 +215,8 @@ class _Request:
             self._ignore_exit_of_workers()
         if idist.get_world_size() == 1:
             self.trainer.request_at_boundary(self)
+        else:
+            self.trainer.wake()
 
     def _ignore_exit_of_workers(self) -> None:
         """Ignores the exit of loader workers, about which PyTorch raises an error.

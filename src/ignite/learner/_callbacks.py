@@ -21,6 +21,7 @@ from ignite.handlers import (
     EarlyStopping,
     EMAHandler,
     JSONLLogger,
+    LiveControl,
     Preemption,
     RunProfiler,
     TensorboardLogger,
@@ -29,7 +30,7 @@ from ignite.handlers import (
 from ignite.learner._events import add_callbacks
 from ignite.learner._journal import Journal, attached_to
 from ignite.learner._progress import shown
-from ignite.learner._runs import Provenance, Recorder, is_save_due, loss_of, scalars_in
+from ignite.learner._runs import Provenance, Recorder, is_save_due, loss_of, numbers_in, scalars_in
 from ignite.learner._schedules import Schedule
 from ignite.metrics import MetricGroup
 
@@ -152,6 +153,8 @@ def attached(
         with added:
             _add(trainer, evaluator, recorder, handlers)
             shown(trainer, evaluator, recorder, handlers.progress)
+            if handlers.validation is not None and evaluator is not None:
+                _let_validate(trainer, evaluator, handlers.validation.evaluate, stack)
             if handlers.folder is not None:
                 _keep(trainer, evaluator, recorder, handlers.folder, stack)
         yield
@@ -193,6 +196,24 @@ def _add(
     add_callbacks(trainer, evaluator, handlers.callbacks)
 
 
+def _let_validate(
+    trainer: Engine[Any, Any],
+    evaluator: Engine[Any, Any],
+    evaluate: Callable[[], None],
+    stack: contextlib.ExitStack,
+) -> None:
+    """Makes the validation an action of the trainer's control, unless the program has one."""
+
+    def action(engine: Engine[Any, Any]) -> dict[str, float]:
+        evaluate()
+        return numbers_in(evaluator.state.metrics)
+
+    control = trainer.control
+    if "validate" not in control.actions:
+        control.add("validate", action)
+        stack.callback(control.remove, "validate")
+
+
 def _keep(
     trainer: Engine[Any, Any],
     evaluator: Engine[Any, Any] | None,
@@ -218,6 +239,7 @@ def _keep(
         checkpoint.data["valid"] = folder.valid
     if folder.is_paced:
         checkpoint.pace = is_save_due
+    LiveControl(folder.path).attach(trainer)
     if idist.get_world_size() == 1 and attached_to(trainer, Preemption) is None:
         Preemption().attach(trainer)
 
@@ -283,6 +305,10 @@ class Validation:
         self.followers: Sequence[Callable[[Engine[Any, Any]], Any]] = ()
         """Called after each validation."""
         self._run, self._recorder = run, recorder
+
+    def evaluate(self) -> None:
+        """Validates without recording it, when the trainer's control asks for it."""
+        self._run()
 
     def __call__(self, engine: Engine[Any, Any]) -> None:
         """Validates, unless that was done after the same step."""

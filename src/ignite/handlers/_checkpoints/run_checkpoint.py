@@ -7,6 +7,7 @@ import logging
 import math
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -34,6 +35,7 @@ T = TypeVar("T")
 _BOUNDARIES = (Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED, Events.COMPLETED)
 _LAST = float("-inf")
 _SKIP, _KEEP, _SAVE = range(3)
+_KEPT_TIMES = 50
 
 
 class _Copy(NamedTuple):
@@ -50,6 +52,12 @@ class _Timing:
         self.is_writing = False
         self._began = self._in_foreground_s = self._in_background_s = 0.0
         self._ended: float | None = None
+        self._earlier_s: deque[float] = deque(maxlen=_KEPT_TIMES)
+
+    @property
+    def all_s(self) -> tuple[float, ...]:
+        """Seconds that the latest saves took."""
+        return () if self._ended is None else (*self._earlier_s, self.cost_s)
 
     @property
     def cost_s(self) -> float:
@@ -63,6 +71,8 @@ class _Timing:
 
     def begin(self) -> None:
         """Marks the start of a save."""
+        if self._ended is not None:
+            self._earlier_s.append(self.cost_s)
         self._began, self._in_background_s = clock.now(), 0.0
 
     def end_foreground(self) -> None:
@@ -159,6 +169,16 @@ class RunCheckpoint:
             trainer.add_event_handler(end, self._save_the_end, priority=_LAST)
         trainer.add_run_context(self._frame)
         trainer.run_saver = self
+
+    @property
+    def save_times(self) -> tuple[float, ...]:
+        """Seconds that the latest saves took, the newest last, with writing in the background."""
+        return self._timing.all_s
+
+    @property
+    def is_in_background(self) -> bool:
+        """Whether files are written while training continues."""
+        return self._writer is not None
 
     @property
     def last_checkpoint(self) -> Path | str | None:
