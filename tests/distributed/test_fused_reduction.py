@@ -1,7 +1,11 @@
+import logging
+import threading
+
 import numpy as np
 import pytest
 import torch
 
+from ignite.distributed import fused_reduction
 from ignite.distributed.fused_reduction import Part, combine
 from support import harness, workers
 
@@ -68,3 +72,32 @@ def test_values_of_any_size_and_range_are_combined_exactly_with_at_most_two_coll
         numbers.append(number)
     assert set(numbers) <= {1, 2, 3}, "three only where a rank has no value"
     assert numbers.count(1) > len(numbers) / 2
+
+
+class Heard(logging.Handler):
+    """Waits for a line of the log."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines, self.event = [], threading.Event()
+
+    def emit(self, record):
+        self.lines.append(record.getMessage())
+        self.event.set()
+
+
+def test_a_rank_that_waits_for_others_says_for_what_once(monkeypatch):
+    """As if a metric were attached, or an engine run, on one rank only."""
+    monkeypatch.setattr(fused_reduction, "WAIT_WARNING_S", 0.02)
+    heard, watchdog = Heard(), fused_reduction._Watchdog()
+    fused_reduction.logger.addHandler(heard)
+    try:
+        watchdog.begin([Part("SUM", 1, "Accuracy.num_correct"), Part("SUM", 1, "Accuracy.total")])
+        assert heard.event.wait(30)
+        watchdog.end()
+    finally:
+        fused_reduction.logger.removeHandler(heard)
+    assert len(heard.lines) == 1
+    assert "Rank 0 has been waiting for the other ranks" in heard.lines[0]
+    assert "to reduce Accuracy.num_correct, Accuracy.total" in heard.lines[0]
+    assert "attach them on all ranks" in heard.lines[0]

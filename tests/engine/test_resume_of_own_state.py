@@ -69,6 +69,19 @@ class LazyState(AttributeState):
         return super().next()
 
 
+class UnknownState:
+    """Attributes that are made when they are first used."""
+
+    def __init__(self, kind):
+        pass
+
+    def next(self):
+        if not hasattr(self, "rng"):
+            self.rng, self.history = random.Random(7), []
+        self.history.append(self.rng.randrange(1000))
+        return sum(self.history) % 1009
+
+
 class CountState:
     """Counters of many kinds."""
 
@@ -150,6 +163,7 @@ STATES = {
     },
     "object with state_dict": (StatefulState, 5),
     "class": (class_state, None),
+    "attributes that are made late": (UnknownState, None),
 }
 
 
@@ -307,7 +321,7 @@ def run(folder, kind, data, stop_at=None, changes=False):
     return seen, float(weights.detach())
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(
     kind=st.sampled_from(sorted(STATES)),
     data=st.sampled_from(sorted(DATA)),
@@ -322,6 +336,18 @@ def test_a_run_that_is_stopped_anywhere_has_the_batches_and_weights_of_one_that_
     first = run(folder / "cut", kind, data, stop_at, changes=changes)
     second = run(folder / "cut", kind, data, changes=changes)
     assert ({**first[0], **second[0]}, second[1]) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(STATES))
+@pytest.mark.parametrize("data", sorted(DATA))
+def test_each_kind_of_state_in_each_kind_of_data(tmp_path, kind, data):
+    expected = run(tmp_path / "whole", kind, data, changes=True)
+    for stop_at in (2, 5, 8):
+        cut = tmp_path / str(stop_at)
+        first = run(cut, kind, data, stop_at, changes=True)
+        second = run(cut, kind, data, changes=True)
+        assert ({**first[0], **second[0]}, second[1]) == expected
 
 
 # What evaluations use.
@@ -351,7 +377,7 @@ def run_with_evaluation(folder, kind, data, stop_at=None):
     return seen
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(
     kind=st.sampled_from(sorted(STATES)),
     data=st.sampled_from(sorted({*DATA} - {"iterable", "iterable over a loader"})),

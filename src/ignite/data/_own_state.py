@@ -63,7 +63,8 @@ class OwnState:
         self._other = dict(found.other)
         self._num_bytes = 0
         self._initial = {path: self._known(one.value) for path, one in found.plain.items()}
-        self.is_empty = not (found.plain or found.generators or found.objects or found.other)
+        held = (found.owners, found.plain, found.generators, found.objects, found.other)
+        self.is_empty = not any(held)
         if not found.is_complete:
             self._name(["too many objects to look at all"])
 
@@ -285,7 +286,7 @@ def _texts_of(value: Any, depth: int) -> Iterator[str]:
             value.is_cpu and value.layout == torch.strided and value.is_contiguous()
         )
         if is_readable and _size_of(value):
-            flat = value.reshape(-1)
+            flat = value.view(-1) if isinstance(value, Tensor) else value.flat
             yield repr(flat[:: max(1, len(flat) // 16)].tolist())
     elif isinstance(value, SCALARS):
         yield repr(value)
@@ -390,8 +391,9 @@ def _size_of_all(state: Any) -> int:
 def _sample_of(value: Any) -> list[Any]:
     if isinstance(value, Tensor):
         return [version_of(value)]
-    flat = value.reshape(-1)
-    return [flat[:: max(1, len(flat) // 256)].tolist()]
+    if not value.flags.writeable:  # such as a file that is mapped into memory
+        return []
+    return [value.flat[:: max(1, value.size // 256)].tolist()]
 
 
 def _detached(value: Any) -> Any:

@@ -12,7 +12,9 @@ collective for each operation.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -21,8 +23,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ignite._core import clock
 from ignite.distributed._collectives import all_gather_equal
-from ignite.distributed._process_group import communication_device, get_world_size, has_group
+from ignite.distributed._process_group import (
+    communication_device,
+    get_rank,
+    get_world_size,
+    has_group,
+)
 
 __all__ = ["MAX", "MIN", "PRODUCT", "ROWS", "SAME", "SUM", "Part", "combine"]
 
@@ -32,6 +40,8 @@ ROWS = "ROWS"
 SAME = "SAME"
 """A constant; all ranks that know it must have the same."""
 
+WAIT_WARNING_S = 20.0
+"""Seconds after which a rank that waits for others in a reduction says so."""
 _FIRST_CAPACITY = 1024  # bytes of a message that the first collective of a group has room for
 _MAX_CAPACITY = 2**16
 _MAX_GATHERED_BYTES = 2**22
@@ -40,6 +50,8 @@ _MAX_GATHERED_BYTES = 2**22
 Above it, the memory would grow with the number of ranks.
 """
 _NEUTRAL = {SUM: 0, PRODUCT: 1, MIN: math.inf, MAX: -math.inf}
+
+logger = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
@@ -78,18 +90,67 @@ def combine(parts: Sequence[Part]) -> list[Any]:
     """
     if not has_group() or get_world_size() == 1:
         return [part.value for part in parts]
-    kinds = [_kind_of(part) for part in parts]
-    values = [part.value for part in parts]
-    found = _reduced(kinds, values)
-    if found is None:
-        kinds, constants = _negotiate(parts, kinds)
-        values = [
-            _filled(part, kind, constant)
-            for part, kind, constant in zip(parts, kinds, constants, strict=True)
-        ]
+    _watchdog.begin(parts)
+    try:
+        kinds = [_kind_of(part) for part in parts]
+        values = [part.value for part in parts]
         found = _reduced(kinds, values)
-        assert found is not None, "kinds that the ranks have agreed on are equal"
-    return found
+        if found is None:
+            kinds, constants = _negotiate(parts, kinds)
+            values = [
+                _filled(part, kind, constant)
+                for part, kind, constant in zip(parts, kinds, constants, strict=True)
+            ]
+            found = _reduced(kinds, values)
+            assert found is not None, "kinds that the ranks have agreed on are equal"
+        return found
+    finally:
+        _watchdog.end()
+
+
+class _Watchdog:
+    """Warns about a reduction that waits for other ranks.
+
+    A thread looks now and then whether the same reduction is still under way, so that a reduction
+    costs two assignments.
+    """
+
+    def __init__(self) -> None:
+        self._parts: Sequence[Part] = ()
+        self._since: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin(self, parts: Sequence[Part]) -> None:
+        """Marks the start of a reduction."""
+        self._parts, self._since = parts, clock.now()
+        if self._thread is None or not self._thread.is_alive():  # also in a forked process
+            self._thread = threading.Thread(
+                target=self._watch, name="ignite-reduction", daemon=True
+            )
+            self._thread.start()
+
+    def end(self) -> None:
+        """Marks its end."""
+        self._since, self._parts = None, ()
+
+    def _watch(self) -> None:
+        reported, never = None, threading.Event()
+        while not never.wait(WAIT_WARNING_S / 2):
+            since, parts = self._since, self._parts
+            if since is None or since == reported or clock.now() - since < WAIT_WARNING_S:
+                continue
+            reported = since
+            names = ", ".join(dict.fromkeys(part.name for part in parts if part.name))
+            logger.warning(
+                "Rank %d has been waiting for the other ranks for %.0f s to reduce %s. Metrics are "
+                "reduced over all ranks: attach them on all ranks, and run their engine on all "
+                "ranks, for equally many epochs. A rank that is slow, or has failed, is another "
+                "reason",
+                get_rank(), clock.now() - since, names or "values",
+            )  # fmt: skip
+
+
+_watchdog = _Watchdog()
 
 
 def _reduced(kinds: list[_Kind], values: list[Any]) -> list[Any] | None:
