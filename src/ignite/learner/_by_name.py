@@ -386,9 +386,11 @@ def make_metrics(
         "binary": lambda: _yes_or_no(decide),
         "multilabel": lambda: _labels(decide),
         "regression": _regression,
+        "heads": dict,
         "unknown": dict,
     }[kind]()
-    return {name: _made(one, kind, known) for name, one in _by_name(chosen).items()}
+    found = _by_name(chosen)
+    return {name: _made(one, kind, known, ignored) for name, one in found.items()}
 
 
 def _by_name(chosen: Sequence[Any] | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -409,12 +411,77 @@ def _by_name(chosen: Sequence[Any] | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _name_of(one: Any) -> str:
-    return one if isinstance(one, str) else type(one).__name__
+    if isinstance(one, str):
+        return one
+    made = one.func if isinstance(one, functools.partial) else one
+    is_function = not isinstance(made, Metric) and callable(made)
+    return (
+        str(getattr(made, "__name__", type(made).__name__)) if is_function else type(one).__name__
+    )
 
 
-def _made(one: Any, kind: Kind, known: Mapping[str, Factory]) -> Any:
+@dataclass(frozen=True)
+class _Samples:
+    """Selects predictions and targets for a function: without ignored targets, shapes (M, C), (M,)."""
+
+    ignored: int | None
+
+    def __call__(self, output: Output) -> Output:
+        y_pred, y = same_shape(*output) if self.ignored is None else output
+        if self.ignored is not None and isinstance(y_pred, Tensor) and y_pred.ndim > 1:
+            return without_ignored(y_pred, hard_labels(y, y_pred), self.ignored)
+        return y_pred, y
+
+
+class FunctionMetric(Metric):
+    """The value of a function of all predictions and targets of an epoch, which are kept.
+
+    Update with ``(y_pred, y)``.
+
+    Args:
+        function: ``function(y_pred, y)`` returns a number, a tensor, or a dictionary of them.
+        ignored: class index of targets that the function is not given; None for none.
+
+    Example:
+        >>> def bias(y_pred, y):
+        ...     return (y_pred - y).mean()
+        >>> metric = FunctionMetric(bias)
+        >>> metric.update((torch.tensor([1.0, 2.0]), torch.tensor([0.0, 2.0])))
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    _state_dict_all_req_keys = ("_predictions", "_targets")
+
+    def __init__(self, function: Callable[[Any, Any], Any], ignored: int | None = None) -> None:
+        self.function = function
+        self.higher_is_better = getattr(function, "higher_is_better", None)
+        super().__init__(_Samples(ignored))
+
+    def reset(self) -> None:
+        self._predictions: list[Tensor] = []
+        self._targets: list[Tensor] = []
+
+    def update(self, output: Output) -> None:
+        for kept, one in zip((self._predictions, self._targets), output, strict=True):
+            kept.append(one.detach().clone())
+
+    def compute(self) -> Any:
+        pairs = [self._predictions, self._targets]
+        if idist.get_world_size() > 1:
+            found = idist.all_gather([[one.cpu() for one in kept] for kept in pairs])
+            pairs = [[one for each in found for one in each[i]] for i in range(2)]
+        if not pairs[0]:
+            raise NotComputableError("A metric needs at least one sample before it can be computed")
+        y_pred, y = (torch.cat(kept) for kept in pairs)
+        return self.function(y_pred, y)
+
+
+def _made(one: Any, kind: Kind, known: Mapping[str, Factory], ignored: int | None) -> Any:
     if isinstance(one, str):
         return find(f"{kind} metric", one, known)()
+    if not isinstance(one, Metric | type) and callable(one):
+        return FunctionMetric(one, ignored)
     if not isinstance(one, Metric):
         what = (
             f"the class {one.__name__}: write {one.__name__}()"
@@ -422,6 +489,7 @@ def _made(one: Any, kind: Kind, known: Mapping[str, Factory]) -> Any:
             else repr(one)
         )
         raise TypeError(
-            f"metrics should be names and ignite.metrics.Metric objects, but given {what}"
+            "metrics should be names, functions metric(y_pred, y) and ignite.metrics.Metric objects, "
+            f"but given {what}"
         )
     return one

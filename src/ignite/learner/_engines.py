@@ -28,6 +28,7 @@ from ignite.learner._by_name import make_metrics
 from ignite.learner._data.in_memory import Names, Parts, take_apart
 from ignite.learner._data.schema import Task
 from ignite.learner._data.weighting import Weighted
+from ignite.learner._heads import HeadsLoss, epoch_losses, make_head_metrics
 from ignite.learner._losses import EpochLoss, TrainingLoss
 from ignite.learner._measuring import TrainingMetrics
 from ignite.learner._model_outputs import NextToken, call_for, next_tokens
@@ -282,13 +283,18 @@ class Engines:
         """
         if not self._metrics:
             return {}
+        if isinstance(self.loss, HeadsLoss):
+            return dict(make_head_metrics(self._metrics, self.loss, task))
         return make_metrics(
             self._metrics, task.kind, has_logits=self.loss.name != "bce", ignored=task.ignored
         )
 
     def _attach(self, evaluator: Engine[Any, Any], metrics: Mapping[str, Any]) -> dict[str, Metric]:
-        loss = EpochLoss(self.loss, self._evaluated.weighted, self._device)
-        attached = {"loss": loss, **metrics}
+        if isinstance(self.loss, HeadsLoss):
+            losses = epoch_losses(self.loss, self._evaluated.weighted, self._device)
+        else:
+            losses = {"loss": EpochLoss(self.loss, self._evaluated.weighted, self._device)}
+        attached = {**losses, **metrics}
         for name, metric in attached.items():
             metric.attach(evaluator, name)
         return attached

@@ -51,6 +51,14 @@ class TrainingMetrics(MetricGroup):
         self._num_pending = 0
         super().__init__(metrics, skip_unrolling=True)
 
+    @property
+    def members(self) -> dict[str, Metric]:
+        """The metrics by the name of their value, those of groups among them."""
+        found: dict[str, Metric] = {}
+        for name, metric in self.metrics.items():
+            found |= metric.metrics if isinstance(metric, MetricGroup) else {name: metric}
+        return found
+
     def reset(self) -> None:
         """Resets all members."""
         self._pending, self._num_pending = [], 0
@@ -88,7 +96,10 @@ class TrainingMetrics(MetricGroup):
     def compute(self) -> dict[str, Any]:
         """Returns the value of each member by its name."""
         self._join()
-        return super().compute()
+        found: dict[str, Any] = {}
+        for name, value in super().compute().items():
+            found |= value if isinstance(self.metrics[name], MetricGroup) else {name: value}
+        return found
 
     def completed(self, engine: Engine[Any, Any], name: str) -> None:
         """Puts the value of each member into ``engine.state.metrics`` when an epoch ends."""

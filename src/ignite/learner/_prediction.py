@@ -19,9 +19,13 @@ from ignite._core.optional import import_optional
 from ignite._core.rng import capture_random_state, restore_random_state
 from ignite._core.trees import map_leaves, moved
 from ignite.data.arrays import as_tensors, named_tensors
+from ignite.learner._data.columns import Known
 from ignite.learner._data.inspection import call_model, kept, num_samples_in, tensors_in
+from ignite.learner._data.schema import Task
 from ignite.learner._data.sources import Loader
 from ignite.learner._data.targets import hard_labels, one_row, same_shape
+from ignite.learner._heads import HeadsLoss, part_of
+from ignite.learner._losses import TrainingLoss
 from ignite.learner._model_outputs import NextToken, class_scores, logits_of
 from ignite.learner._preparation import LearnerState
 from ignite.storage.keys import unwrap
@@ -31,6 +35,7 @@ __all__ = [
     "classes_in",
     "export_model",
     "joined",
+    "named_classes",
     "predictions",
     "summary",
 ]
@@ -113,7 +118,7 @@ def _predicted(learner: LearnerState, x: Any, form: Form) -> Any:
             f"x should have shape (N, ...), but given {tuple(x.shape)}, with an output of shape "
             f"{tuple(out.shape)}: for a single sample, pass x[None]"
         )
-    return out if form.is_raw else _in_form(learner, out, form)
+    return out if form.is_raw else _in_form(learner.task, learner.loss, out, form)
 
 
 def _read(learner: LearnerState, out: Any, form: Form) -> Any:
@@ -125,13 +130,24 @@ def _read(learner: LearnerState, out: Any, form: Form) -> Any:
     return logits_of(out) if form.is_raw else class_scores(out, is_of_tokens)
 
 
-def _in_form(learner: LearnerState, out: Any, form: Form) -> Tensor:
-    """Converts scores to probabilities, or to classes: shape (N, L) for multilabel tasks, (N,) for others."""
-    kind = "regression" if learner.task is None else learner.task.kind
+def _in_form(task: Task | None, loss: TrainingLoss, out: Any, form: Form) -> Any:
+    """Converts scores to probabilities, or to classes: shape (N, L) for multilabel tasks, (N,) for others.
+
+    Of several heads, those that are no classification stay as they are.
+    """
+    if isinstance(loss, HeadsLoss) and task is not None:
+        return loss.like(
+            {
+                head: _in_form(its, loss.heads[head], part_of(out, head), form)
+                for head, its in task.heads
+                if its.kind not in ("regression", "unknown")
+            },
+            out,
+        )
+    kind = "regression" if task is None else task.kind
     if kind in ("regression", "unknown") or not isinstance(out, Tensor):
         raise ValueError(
-            f"{form.name} needs a classification task, but this one is "
-            f"{learner.task or 'not known yet'}"
+            f"{form.name} needs a classification task, but this one is {task or 'not known yet'}"
         )
     if form.threshold is not None and kind == "multiclass":
         raise ValueError(
@@ -139,20 +155,31 @@ def _in_form(learner: LearnerState, out: Any, form: Form) -> Tensor:
             f"chosen, but given {form.threshold!r}"
         )
     if kind == "multiclass":
-        return _distribution(learner, out) if form.proba else out.argmax(1)
+        return _distribution(loss, out) if form.proba else out.argmax(1)
     if form.threshold is None and not form.proba:
-        chosen = (out > (0.5 if learner.loss.name == "bce" else 0)).long()
+        chosen = (out > (0.5 if loss.name == "bce" else 0)).long()
     else:
-        probability = out if learner.loss.name == "bce" else out.float().sigmoid()
+        probability = out if loss.name == "bce" else out.float().sigmoid()
         if form.proba:
             return probability
         chosen = (probability > torch.as_tensor(form.threshold)).long()
     return chosen.reshape(len(out)) if kind == "binary" else chosen
 
 
-def _distribution(learner: LearnerState, out: Tensor) -> Tensor:
+def _distribution(loss: TrainingLoss, out: Tensor) -> Tensor:
     """Returns the probabilities of classes, in dimension 1."""
-    return out.float().exp() if learner.loss.name == "nll" else out.float().softmax(1)
+    return out.float().exp() if loss.name == "nll" else out.float().softmax(1)
+
+
+def named_classes(found: Any, known: Known, path: str = "y") -> Any:
+    """Converts class indices to the names of the classes, a list, if they have any."""
+    if isinstance(found, dict):
+        return {key: named_classes(one, known, f"{path}[{key!r}]") for key, one in found.items()}
+    if isinstance(found, tuple):
+        parts = (named_classes(one, known, f"{path}[{i}]") for i, one in enumerate(found))
+        return tuple(parts)
+    names = known.classes_of(path)
+    return [names[int(number)] for number in found] if names else found
 
 
 def joined(parts: list[Any]) -> Any:
@@ -173,31 +200,52 @@ def joined(parts: list[Any]) -> Any:
 
 
 def classes_in(
-    learner: LearnerState, loader: Loader, form: Form
+    learner: LearnerState, loader: Loader, form: Form, head: Any = None
 ) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
     """Returns true and predicted classes, both of shape (M,) or (N, L), and the names of all classes."""
+    task, names = _classification(learner, head)
     true, found = [], []
     for batch in loader.batches:
         x, y, _ = loader.parts(batch)
-        labels, decided = _labels_and_decisions(learner, y, _predicted(learner, x, form))
+        decided = _predicted(learner, x, form)
+        if head is not None:
+            y, decided = part_of(y, head, "y"), part_of(decided, head)
+        labels, decided = _labels_and_decisions(learner, task, y, decided)
         true.append(labels)
         found.append(decided)
     if not true:
         raise ValueError("data should have at least one sample, but given none")
     y_true, y_pred = torch.cat(true), torch.cat(found)
-    assert learner.task is not None
-    if learner.task.kind == "multilabel":
+    if task.kind == "multilabel":
         return y_true, y_pred, learner._learnt.facts.known.labels or tuple(range(y_true.shape[1]))
     largest = [int(one.max()) for one in (y_true, y_pred) if one.numel()]
-    num_classes = max([*largest, (learner.task.num_classes or 0) - 1], default=-1) + 1
-    names = learner.classes
+    num_classes = max([*largest, (task.num_classes or 0) - 1], default=-1) + 1
     return y_true.flatten(), y_pred.flatten(), names or tuple(range(num_classes))
 
 
-def _labels_and_decisions(learner: LearnerState, y: Any, found: Tensor) -> tuple[Tensor, Tensor]:
+def _classification(learner: LearnerState, head: Any) -> tuple[Task, tuple[Any, ...]]:
+    """Returns the task, of the head if there are several, and the names of its classes.
+
+    Raises:
+        ValueError: there are several heads and no such one; or the task is no classification.
+    """
+    task, path = learner.task, "y"
+    heads = [] if task is None else [one for one, _ in task.heads]
+    if (head is not None or heads) and head not in heads:
+        raise ValueError(f"head should be one of {heads}, but given {head!r}")
+    if head is not None and task is not None:
+        task, path = dict(task.heads)[head], f"y[{head!r}]"
+    if task is None or task.kind in ("regression", "unknown"):
+        raise ValueError(
+            f"decide=True needs a classification task, but this one is {task or 'not known yet'}"
+        )
+    return task, learner._learnt.facts.known.classes_of(path)
+
+
+def _labels_and_decisions(
+    learner: LearnerState, task: Task, y: Any, found: Tensor
+) -> tuple[Tensor, Tensor]:
     """Returns the classes in targets and in decisions, without those that the loss ignores."""
-    task = learner.task
-    assert task is not None
     if isinstance(learner.loss.loss, NextToken):
         y, found = learner._engines.batches.targets(torch.as_tensor(y)), found[:, :-1]
     labels = _labels_of(y, found)

@@ -17,6 +17,7 @@ from ignite import distributed as idist
 from ignite._core.trees import map_leaves
 from ignite.data import ArrayLoader
 from ignite.engine import Engine
+from ignite.learner._data.columns import Known
 from ignite.learner._data.in_memory import Names, names_of
 from ignite.learner._data.inspection import (
     are_named,
@@ -27,10 +28,11 @@ from ignite.learner._data.inspection import (
     tensors_in,
 )
 from ignite.learner._data.schema import Facts, Learnt, Task, infer_task, wanted_by
-from ignite.learner._data.sources import Loader, as_loader
+from ignite.learner._data.sources import Loader, as_items, as_loader
 from ignite.learner._data.validation import check_before_training
 from ignite.learner._data.weighting import Weighted
 from ignite.learner._engines import Engines
+from ignite.learner._heads import HeadsLoss, infer_heads
 from ignite.learner._losses import TrainingLoss, num_samples
 from ignite.learner._optimizers import Rates
 from ignite.learner._runs import Recorder, numbers_in
@@ -107,13 +109,14 @@ def load(
     is_target_needed: bool = True,
 ) -> Loader:
     """Returns batches from data of any kind, in the form that the model was trained on."""
+    data = as_items(data, options.collate_fn)
     is_shared, target = options.is_shared, target_of(data, options, facts)
     engines = learner._engines
     if not is_target_needed and not _has(data, target):
         target = None
     known = replace(
         facts.known, wants=wanted_by(engines.loss.loss, facts.task), dtype=dtype_of(engines.model),
-        floats=facts.floats,
+        floats=facts.floats, are_separate=isinstance(engines.loss, HeadsLoss),
     )  # fmt: skip
     loader = as_loader(
         data,
@@ -181,12 +184,9 @@ def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
     facts = replace(facts.of(parts), known=known)
     if facts.task is None:
         y = None if parts is None else parts.y
-        classes = known.classes_of("y")
         facts = replace(
             facts,
-            task=infer_task(
-                learner._engines.loss.loss, y, classes=classes, is_whole=whole is not None
-            ),
+            task=_task_of(learner._engines.loss, y, known, is_whole=whole is not None),
         )
         learner.logger.info("The task is %s", facts.task)
     assert facts.task is not None
@@ -198,6 +198,12 @@ def learn(learner: LearnerState, loader: Loader, facts: Facts) -> Facts:
             "Learner, or metrics as objects"
         )
     return facts
+
+
+def _task_of(loss: TrainingLoss, y: Any, known: Known, is_whole: bool) -> Task:
+    if isinstance(loss, HeadsLoss):
+        return infer_heads(loss, y, known, is_whole)
+    return infer_task(loss.loss, y, classes=known.classes_of("y"), is_whole=is_whole)
 
 
 def load_to_evaluate(learner: LearnerState, data: Any, options: Batching) -> Loader:

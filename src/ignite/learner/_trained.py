@@ -24,6 +24,7 @@ from ignite.learner._prediction import (
     Form,
     classes_in,
     export_model,
+    named_classes,
     predictions,
     summary,
 )
@@ -119,16 +120,18 @@ class TrainedModel:
         batch_size: int | None = None,
         target: Names | None = None,
         threshold: Any = None,
+        head: Any = None,
     ) -> ClassReport:
         """Returns precision, recall, F1 and support by class, with averages.
 
         The report is a dictionary, ``{class: {"precision": ..., ...}}``; it prints as a table, and
-        ``plot()`` draws it. ``threshold`` is that of :meth:`predict`.
+        ``plot()`` draws it. ``threshold`` is that of :meth:`predict`; ``head`` is the key or index
+        of one of several heads.
 
         Raises:
             ValueError: the task is not a classification, or ``data`` is empty.
         """
-        return ClassReport.of(*self._classes_in(data, batch_size, target, threshold))
+        return ClassReport.of(*self._classes_in(data, batch_size, target, threshold, head))
 
     def confusion_matrix(
         self,
@@ -137,6 +140,7 @@ class TrainedModel:
         batch_size: int | None = None,
         target: Names | None = None,
         threshold: Any = None,
+        head: Any = None,
     ) -> ConfusionTable:
         """Returns how often each true class was predicted as each class.
 
@@ -147,14 +151,14 @@ class TrainedModel:
         Raises:
             ValueError: the task is not a classification, or ``data`` is empty.
         """
-        return ConfusionTable.of(*self._classes_in(data, batch_size, target, threshold))
+        return ConfusionTable.of(*self._classes_in(data, batch_size, target, threshold, head))
 
     def _classes_in(
-        self, data: Any, batch_size: int | None, target: Names | None, threshold: Any
+        self, data: Any, batch_size: int | None, target: Names | None, threshold: Any, head: Any
     ) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
         batching = self._batching(data, batch_size, target, is_shared=False)
         form = Form.of(True, False, threshold)
-        return classes_in(self, load_to_evaluate(self, data, batching), form)
+        return classes_in(self, load_to_evaluate(self, data, batching), form, head)
 
     def predict(
         self,
@@ -192,9 +196,7 @@ class TrainedModel:
         if not parts:
             raise ValueError("data should have at least one sample, but given none")
         joined = joined_parts(parts)
-        if form.decide and self.classes:
-            return [self.classes[int(number)] for number in joined]
-        return joined
+        return named_classes(joined, self._learnt.facts.known) if form.decide else joined
 
     def predict_batches(
         self,
@@ -277,7 +279,8 @@ class TrainedModel:
     ) -> Batching:
         if batch_size is None and can_shuffle(data):
             batch_size = 256
-        collate_fn = self._collate_fn if can_shuffle(data) and not holds_arrays(data) else None
+        is_of_items = isinstance(data, list) or (can_shuffle(data) and not holds_arrays(data))
+        collate_fn = self._collate_fn if is_of_items else None
         return Batching(batch_size, is_shared=is_shared, target=target, collate_fn=collate_fn)
 
     def summary(self, example: Any = None) -> str:

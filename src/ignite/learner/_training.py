@@ -34,9 +34,10 @@ from ignite.learner._data.fingerprint import fingerprint
 from ignite.learner._data.in_memory import normalized
 from ignite.learner._data.inspection import can_shuffle, holds_arrays, is_one_pass
 from ignite.learner._data.schema import Facts, wanted_by
-from ignite.learner._data.sources import Loader
+from ignite.learner._data.sources import Loader, as_items
 from ignite.learner._data.splitting import Holdout, hold_out
 from ignite.learner._events import check_callbacks
+from ignite.learner._measuring import TrainingMetrics
 from ignite.learner._optimizers import (
     Rates,
     Settings,
@@ -59,7 +60,7 @@ from ignite.learner._preparation import (
 from ignite.learner._runs import Provenance, Recorder, learnt_in, loss_of
 from ignite.learner._schedules import Schedule, check_schedule, make_schedule, schedule_name
 from ignite.learner.history import History
-from ignite.metrics import Metric, MetricGroup
+from ignite.metrics import Metric
 
 __all__ = ["Options", "find_rate", "fit", "fit_dry"]
 
@@ -130,13 +131,14 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
     """Trains; see :meth:`ignite.learner.Learner.fit`."""
     with _restored_if_refused(learner):
         how, facts = options.batching, _facts_of_run(learner, options)
-        data, held = normalized(data), normalized(valid)
+        data, held = (
+            as_items(normalized(one), how.collate_fn) for one in (data, valid)
+        )  # what a function collates are items
         check_callbacks(options.callbacks, has_validation=valid is not None)
         if options.validate_every is not None and valid is None:
             raise ValueError("validate_every needs data to validate on: pass valid")
         learner._collate_fn = how.collate_fn
-        held_out: Any = valid
-        if isinstance(held_out, Real | Holdout):
+        if isinstance(valid, Real | Holdout):
             if how.sampler is not None:
                 raise ValueError(
                     "valid should be data with a sampler, whose indices are those of the data, but "
@@ -144,7 +146,7 @@ def fit(learner: LearnerState, data: Any, valid: Any, options: Options) -> Histo
                 )
             wants = wanted_by(learner._engines.loss.loss, facts.task)
             target = target_of(data, how, facts)
-            data, held = hold_out(data, held_out, seed=learner.seed, target=target, wants=wants)
+            data, held = hold_out(data, valid, seed=learner.seed, target=target, wants=wants)
         if how.shuffle is None and how.sampler is None and can_shuffle(data):
             how = replace(how, shuffle=True)
         for name, one in (("data", data), ("valid", held)):
@@ -290,11 +292,11 @@ def _run(
     facts = {"directions": history.directions, "data": prints}
     folder = _folder(learner, options, handlers, settings, monitor, facts)
     if group is not None and folder is not None:
-        folder = replace(folder, measured=[*group.metrics])
+        folder = replace(folder, measured=[*group.members])
     if held is not None and folder is not None:
         folder = replace(folder, valid=held.batches)
     handlers = replace(handlers, measured=group, folder=folder)
-    recorder.begin(history, evaluator, () if group is None else [*group.metrics])
+    recorder.begin(history, evaluator, () if group is None else [*group.members])
     # Each fit is a separate run, also if there is nothing to resume in its folder yet.
     trainer.state.max_epochs = trainer.state.max_iters = None
     try:
@@ -348,12 +350,12 @@ def _handlers(
 
 
 def _directions(
-    evaluator: Engine[Any, Any] | None, group: MetricGroup | None, figures: set[str] | None
+    evaluator: Engine[Any, Any] | None, group: TrainingMetrics | None, figures: set[str] | None
 ) -> dict[str, bool | None]:
     """For each metric that the history will have, whether higher is better; None if unknown."""
     found: dict[str, bool | None] = {"loss": False, "seconds": False}
     if group is not None:
-        found |= {name: metric.higher_is_better for name, metric in group.metrics.items()}
+        found |= {name: metric.higher_is_better for name, metric in group.members.items()}
     if evaluator is not None:
         told: dict[str, bool | None] = dict.fromkeys(figures or ())
         told |= Metric.directions(evaluator)

@@ -18,7 +18,7 @@ from ignite.learner._by_name import PRECISIONS, find
 from ignite.learner._data.in_memory import Names
 from ignite.learner._data.schema import Facts, Learnt, given_task
 from ignite.learner._engines import Engines, check_model, choose_device
-from ignite.learner._losses import make_training_loss
+from ignite.learner._heads import make_loss
 from ignite.learner._optimizers import (
     Optimizers,
     Rates,
@@ -54,13 +54,17 @@ class Learner(TrainedModel):
             dimension. "next_token" is the cross entropy of a causal language model: targets are the
             tokens, shape (N, T), and the logits of each position, shape (N, T, V), are compared
             with the next token.
+            If the model returns a dictionary or tuple, a dictionary or tuple of losses for its
+            entries, the heads: targets and ``metrics`` have the same keys, and the loss is the sum
+            of those of the heads, weighted by ``loss_weights``.
         optimizer: a name ("adamw", "sgd", ...; fused where torch supports it), a function
             ``optimizer(parameters, lr=...)``, or an optimizer of parameters that are already on
             ``device``. A dictionary such as ``{"*.weight": "muon", "*": "adamw"}`` assigns
             optimizers to parameters by patterns of their names; these are used, scheduled and saved
             as one.
         lr: learning rate; None for the optimizer's default.
-        metrics: a name or a :class:`~ignite.metrics.Metric`, or a list of them, or a dictionary by
+        metrics: a name, a function ``metric(y_pred, y)`` of all predictions and targets of an epoch,
+            or a :class:`~ignite.metrics.Metric`, or a list of them, or a dictionary by
             the name to report them under. The available names depend on the task; the error for an
             unknown name lists them.
         device: None for the accelerator if there is one, else the CPU.
@@ -85,6 +89,7 @@ class Learner(TrainedModel):
             In training and validation, the loss is the weighted sum over elements divided by the
             number of elements that are not ignored, independent of the sizes of batches and
             accumulation windows and the number of processes.
+        loss_weights: weights of the losses of several heads, 1 by default.
         task: "multiclass", "binary", "multilabel" or "regression", if loss and targets do not
             determine it.
         step: a function ``step(engine, batch)`` that replaces the supervised training step.
@@ -108,7 +113,7 @@ class Learner(TrainedModel):
     def __init__(  # noqa: PLR0913 - the options of a training
         self,
         model: nn.Module,
-        loss: str | Callable[..., Tensor],
+        loss: Any,
         optimizer: Any = "adamw",
         lr: float | None = None,
         metrics: str | Metric | Sequence[Any] | Mapping[str, Any] = (),
@@ -127,6 +132,7 @@ class Learner(TrainedModel):
         | Tensor
         | Literal["balanced"]
         | None = None,
+        loss_weights: Mapping[Any, float] | Sequence[float] | None = None,
         task: Literal["multiclass", "binary", "multilabel", "regression"] | None = None,
         step: Callable[[Engine[Any, Any], Any], Any] | None = None,
         seed: int = 0,
@@ -140,13 +146,14 @@ class Learner(TrainedModel):
         )
         model = model.to(self.device)
         with freezing(model, freeze):
-            training_loss = make_training_loss(loss, class_weight, self.device)
+            training_loss = make_loss(loss, loss_weights, class_weight, self.device)
             made = make_optimizer(optimizer, model, lr, optimizer_options or {}, param_groups or {})
             self._made_of = (optimizer, param_groups or {})
             self.seed = seed
             self._learnt = Learnt(Facts(task=None if task is None else given_task(task)))
             self.config = {
-                "model": type(model).__name__, "loss": _name_of(loss), "optimizer": _kind_of(made), "lr": lr,
+                "model": type(model).__name__, "loss": _name_of(loss), "loss_weights": loss_weights,
+                "optimizer": _kind_of(made), "lr": lr,
                 "device": str(self.device), "precision": precision, "accumulation": accumulation, "ema": ema,
                 "clip_grad_norm": clip_grad_norm, "compile": bool(compile), "freeze": list(freeze), "seed": seed,
                 "metrics": [_name_of(one) for one in metrics], "step": None if step is None else _name_of(step),
@@ -278,8 +285,8 @@ class Learner(TrainedModel):
                 when Ctrl-C or SIGTERM stops the run.
             drop_last: whether to drop the last batch of an epoch if it is smaller. Not for data
                 that are already in batches.
-            collate_fn: makes a batch of a list of items, for datasets. Later calls of ``evaluate``
-                and ``predict`` use it, too.
+            collate_fn: makes a batch of a list of items, for datasets and lists of items. Later
+                calls of ``evaluate`` and ``predict`` use it, too.
             sampler: gives the indices of the samples in each epoch, instead of ``shuffle``.
             num_workers: number of worker processes that load a dataset.
             progress: "live" for a display, "bar", or "lines" for a line on standard error at the end
@@ -395,7 +402,11 @@ class Learner(TrainedModel):
         return "\n".join([*lines, "", str(self.trainer.describe())])
 
 
-def _name_of(one: Any) -> str:
+def _name_of(one: Any) -> Any:
+    if isinstance(one, Mapping):
+        return {head: _name_of(part) for head, part in one.items()}
+    if isinstance(one, list | tuple):
+        return [_name_of(part) for part in one]
     return one if isinstance(one, str) else getattr(one, "__name__", type(one).__name__)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ignite.engine import Engine
 from ignite.metrics._outputs import identity
@@ -28,6 +28,7 @@ class MetricGroup(Metric):
         metrics: the metrics by name. Once in the group, update them only through it.
         output_transform: turns ``engine.state.output`` into the output for the members.
         skip_unrolling: see :class:`Metric`.
+        metrics_result_mode: see :class:`Metric`.
 
     Raises:
         TypeError: ``metrics`` is not a mapping of metrics.
@@ -47,13 +48,15 @@ class MetricGroup(Metric):
         metrics: dict[str, Metric],
         output_transform: Callable[[Any], Any] = identity,
         skip_unrolling: bool = False,
+        *,
+        metrics_result_mode: Literal["flatten", "named", "both"] = "both",
     ) -> None:
         if not isinstance(metrics, Mapping) or not all(
             isinstance(metric, Metric) for metric in metrics.values()
         ):
             raise TypeError(f"metrics should be a dictionary of metrics, but given {metrics!r}")
         self.metrics = dict(metrics)
-        super().__init__(output_transform, None, skip_unrolling)
+        super().__init__(output_transform, None, skip_unrolling, metrics_result_mode)
 
     def reset(self) -> None:
         """Resets all members."""

@@ -55,6 +55,8 @@ class Known:
     """The kind of targets that the loss expects; None if unknown."""
     dtype: torch.dtype | None = None
     """Floating-point dtype of the model; None to keep the dtype of floats."""
+    are_separate: bool = False
+    """Whether columns of targets are separate, for several heads, and not one matrix."""
     floats: frozenset[str] = frozenset()
     """Paths of the inputs that were floats in the training data: integers are converted to them."""
 
@@ -220,6 +222,8 @@ def _as_targets(
     for path, (_, names) in converted.items():
         classes |= names if isinstance(names, dict) else {path: names} if names else {}
     tensors = [tensor for tensor, _ in converted.values()]
+    if is_frame(data) and known.are_separate:
+        return dict(zip(column_names(data), tensors, strict=True)), classes
     if is_frame(data):
         has_floats = any(one.is_floating_point() for one in tensors)
         dtype = torch.get_default_dtype() if has_floats else torch.int64

@@ -31,7 +31,7 @@ __all__ = [
     "wanted_by",
 ]
 
-Kind: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression", "unknown"]
+Kind: TypeAlias = Literal["multiclass", "binary", "multilabel", "regression", "heads", "unknown"]
 _VERSION = 1
 _CLASSES: dict[type[nn.Module], str] = {
     nn.CrossEntropyLoss: "cross_entropy",
@@ -109,12 +109,20 @@ class Task:
         reason: the task in words, with the reason for it.
         ignored: the class index that the loss ignores, if it occurs or there are several targets
             for each sample.
+        heads: of the kind "heads", each head with its task.
     """
 
     kind: Kind
     num_classes: int | None
     reason: str
     ignored: int | None = None
+    heads: tuple[tuple[Any, Task], ...] = ()
+
+    @classmethod
+    def of_json(cls, found: Mapping[str, Any]) -> Task:
+        """Returns the task of a dictionary of its attributes."""
+        heads = tuple((head, cls.of_json(task)) for head, task in found.get("heads", ()))
+        return cls(**{**found, "heads": heads})
 
     def __str__(self) -> str:
         return self.reason
@@ -126,7 +134,7 @@ def given_task(kind: str) -> Task:
     Raises:
         ValueError: there is no such kind of task.
     """
-    known = [one for one in get_args(Kind) if one != "unknown"]
+    known = [one for one in get_args(Kind) if one not in ("unknown", "heads")]
     if kind not in known:
         raise ValueError(f"task should be one of {', '.join(known)}, but given {kind!r}")
     return Task(kind, None, f"{kind}, as given")  # type: ignore[arg-type]
@@ -350,7 +358,7 @@ class Facts:
         known = {
             name: _json_of(value)
             for name, value in asdict(self.known).items()
-            if name not in ("wants", "dtype", "floats")
+            if name not in ("wants", "dtype", "floats", "are_separate")
         }
         task = None if self.task is None else asdict(self.task)
         return json.dumps(
@@ -376,7 +384,7 @@ class Facts:
                     f"{version}: update reignition to load them"
                 )
             known = {name: _tuples_of(value) for name, value in found["known"].items()}
-            task = None if found["task"] is None else Task(**found["task"])
+            task = None if found["task"] is None else Task.of_json(found["task"])
             target = _tuples_of(found["target"])
             x, y = (
                 tuple(

@@ -41,9 +41,11 @@ from ignite.learner._data.inspection import (
 
 __all__ = [
     "HuggingFaceRows",
+    "Items",
     "Loader",
     "RowsTogether",
     "as_it_is",
+    "as_items",
     "as_loader",
     "classes_of",
 ]
@@ -276,6 +278,24 @@ class _Cutting:
     def sampler(self, num_samples: int) -> ShardedBatchSampler:
         _check_not_empty(num_samples)
         return ShardedBatchSampler(num_samples, **vars(self))
+
+
+class Items(Dataset[Any]):
+    """A list of items as a dataset."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._items[index]
+
+
+def as_items(data: Any, collate_fn: Any) -> Any:
+    """Returns a list as a dataset if there is a function that makes batches of its items."""
+    return Items(data) if collate_fn is not None and isinstance(data, list) else data
 
 
 def _check_sampler(sampler: Any, shuffle: bool | None, world_size: int) -> None:
