@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from ignite.engine import Events
 from ignite.learner import History, Learner
 from ignite.learner._heads import make_head_losses
-from ignite.metrics import Accuracy, Precision
+from ignite.metrics import Accuracy, ConfusionMatrix, Precision, Recall
 from support.classifiers import X, Y
 from support.classifiers import make_learner as make
 
@@ -315,11 +315,19 @@ def test_ignored_targets_are_not_given_to_functions_and_names():
         seen.append(y)
         return float(len(y))
 
-    learner = make(metrics={"n": number, "accuracy": "accuracy"})
-    learner.fit((X, y), epochs=1, progress=False)
+    objects = {"one": Accuracy(), "recall": Recall(average=False), "counts": ConfusionMatrix(3)}
+    learner = make(metrics={"n": number, "accuracy": "accuracy", **objects})
+    history = learner.fit((X, y), valid=0.2, epochs=1, progress=False)
     found = learner.evaluate((X, y))
     assert found["n"] == int((y >= 0).sum())
     kept = y >= 0
+    assert found["one"] == found["accuracy"]
+    assert history["one"] == history["accuracy"]
+    assert history.directions["valid_one"] is True
+    assert torch.equal(found["counts"].long(), learner.confusion_matrix((X, y)).counts)
+    assert found["recall"].tolist() == pytest.approx(
+        [row["recall"] for row in learner.report((X, y)).values()]
+    )
     assert found["accuracy"] == pytest.approx(
         accuracy_score(y[kept], learner.predict(X)[kept].argmax(1))
     )
@@ -331,13 +339,16 @@ def test_ignored_tokens():
     x = torch.randint(9, (20, 6))
     y = torch.where(torch.rand(20, 6) < 0.3, -100, x % 3)
     model = nn.Sequential(nn.Embedding(9, 3), Transposed())
-    learner = Learner(model, "cross_entropy", lr=0.1, metrics=["accuracy", share_of_first])
+    learner = Learner(
+        model, "cross_entropy", lr=0.1, metrics=["accuracy", share_of_first, Accuracy()]
+    )
     learner.fit((x, y), epochs=2, progress=False)
     out = learner.predict(x)  # (N, C, T)
     kept = y != -100
     predicted = out.argmax(1)[kept]
     found = learner.evaluate((x, y))
     assert found["accuracy"] == pytest.approx((predicted == y[kept]).double().mean().item())
+    assert found["Accuracy"] == found["accuracy"]
     assert found["share_of_first"] == pytest.approx((predicted == 0).double().mean().item())
 
 

@@ -490,7 +490,7 @@ def test_mistakes_are_found_before_the_first_step():
         ),
         ({"ema": 1.5}, ValueError, "ema should be between 0 and 1"),
         ({"task": "classes"}, ValueError, "task should be one of"),
-        ({"metrics": [3]}, TypeError, "metrics should be names and"),
+        ({"metrics": [3]}, TypeError, "metrics should be names, functions"),
     ],
 )
 def test_arguments_that_make_no_sense(options, error, message):

@@ -24,11 +24,13 @@ from ignite.metrics import (
     AveragePrecision,
     BalancedAccuracy,
     CohenKappa,
+    ConfusionMatrix,
     EpochMetric,
     MatthewsCorrCoef,
     MeanAbsoluteError,
     MeanSquaredError,
     Metric,
+    MetricGroup,
     MetricsLambda,
     Perplexity,
     Precision,
@@ -366,6 +368,8 @@ def make_metrics(
     kind: Kind,
     has_logits: bool,
     ignored: int | None = None,
+    *,
+    skips_for_objects: bool = True,
 ) -> dict[str, Any]:
     """Creates metrics, by the names to report them under.
 
@@ -374,7 +378,9 @@ def make_metrics(
             under.
         kind: the kind of the task.
         has_logits: whether outputs are logits, with the threshold 0 instead of 0.5.
-        ignored: the class index that metrics given by name ignore; None for none.
+        ignored: the class index that metrics given by name, functions and metrics of classes ignore;
+            None for none.
+        skips_for_objects: whether metrics given as objects ignore it, too.
 
     Raises:
         ValueError: there is no metric of this name for the task, or two have the same name.
@@ -390,7 +396,18 @@ def make_metrics(
         "unknown": dict,
     }[kind]()
     found = _by_name(chosen)
-    return {name: _made(one, kind, known, ignored) for name, one in found.items()}
+    made = {name: _made(one, kind, known, ignored) for name, one in found.items()}
+    if ignored is None or not skips_for_objects:
+        return made
+    return {name: _skipping(name, one, found[name], ignored) for name, one in made.items()}
+
+
+def _skipping(name: str, metric: Any, given: Any, ignored: int) -> Any:
+    """Returns a metric of the user that is not updated with ignored targets, if it counts classes."""
+    if given is not metric or not isinstance(metric, _OF_CLASSES):
+        return metric
+    options: dict[str, Any] = {"skip_unrolling": True, "metrics_result_mode": "flatten"}
+    return MetricGroup({name: metric}, _Samples(ignored), **options)
 
 
 def _by_name(chosen: Sequence[Any] | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -431,6 +448,19 @@ class _Samples:
         if self.ignored is not None and isinstance(y_pred, Tensor) and y_pred.ndim > 1:
             return without_ignored(y_pred, hard_labels(y, y_pred), self.ignored)
         return y_pred, y
+
+
+_OF_CLASSES = (
+    Accuracy,
+    BalancedAccuracy,
+    CohenKappa,
+    ConfusionMatrix,
+    MatthewsCorrCoef,
+    Precision,
+    Recall,
+    TopKCategoricalAccuracy,
+)
+"""Metrics that do not depend on how samples, pixels or tokens are arranged."""
 
 
 class FunctionMetric(Metric):

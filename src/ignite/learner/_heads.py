@@ -247,7 +247,9 @@ def make_head_metrics(metrics: Any, loss: HeadsLoss, task: Task) -> dict[str, Me
             raise ValueError(f"metrics should be for the heads {list(tasks)}, but given {head!r}")
         its, options = tasks[head], {"has_logits": loss.heads[head].name != "bce"}
         several = chosen if isinstance(chosen, list | tuple | Mapping) else [chosen]
-        members = make_metrics(several, its.kind, ignored=its.ignored, **options)
+        members = make_metrics(
+            several, its.kind, ignored=its.ignored, skips_for_objects=False, **options
+        )
         named = {f"{head}_{name}": metric for name, metric in members.items()}
         if named:
             found[f"head {head}"] = MetricGroup(

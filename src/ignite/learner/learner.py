@@ -64,9 +64,10 @@ class Learner(TrainedModel):
             as one.
         lr: learning rate; None for the optimizer's default.
         metrics: a name, a function ``metric(y_pred, y)`` of all predictions and targets of an epoch,
-            or a :class:`~ignite.metrics.Metric`, or a list of them, or a dictionary by
-            the name to report them under. The available names depend on the task; the error for an
-            unknown name lists them.
+            or a :class:`~ignite.metrics.Metric`, or a list of them, or a dictionary by the name to
+            report them under. The available names depend on the task; the error for an unknown name
+            lists them. Names, functions, and objects that count classes, such as Accuracy, are not
+            given targets that the loss ignores.
         device: None for the accelerator if there is one, else the CPU.
         precision: "fp32", or "bf16" or "fp16" for mixed precision; "fp16" scales the loss.
         accumulation: number of batches whose gradients are accumulated for one optimizer step. The
