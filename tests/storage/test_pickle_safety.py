@@ -183,7 +183,9 @@ def dtypes():
     return sorted(found, key=str)
 
 
-@pytest.mark.filterwarnings("ignore:.*uantize:UserWarning", "ignore:ComplexHalf:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*uantize:UserWarning", "ignore:.*omplex.* support is experimental:UserWarning"
+)
 def test_tensors_of_all_dtypes_pass():
     passed = set()
     for dtype in dtypes():
