@@ -135,7 +135,6 @@ def test_a_folder_that_is_a_file(tmp_path):
         learner().fit(data(), run_dir=tmp_path / "run" / "deeper", dry_run=True)
 
 
-@pytest.mark.slow
 def test_two_processes(tmp_path):
     tried = harness.run(partial(learner_processes.train, tmp_path / "tried", is_tried=True), 2)
     assert tried == harness.run(partial(learner_processes.train, tmp_path / "not"), 2)

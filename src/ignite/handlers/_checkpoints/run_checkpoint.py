@@ -450,11 +450,24 @@ class RunCheckpoint:
             yield self._read_back
 
     def _read_back(self) -> None:
-        rows = rows_of(self.place, storage.RUN_FAMILY)
-        if rows:
-            states = storage.load((self.place, rows[0].file), weights_only=self.weights_only).state
+        """Loads the checkpoint on all processes: states of metrics are gathered from all of them."""
+        states, error = None, None
+        try:
+            if rows := rows_of(self.place, storage.RUN_FAMILY):
+                file = self.place, rows[0].file
+                states = storage.load(file, weights_only=self.weights_only).state
+        except Exception as raised:  # the other processes wait for this one
+            error = raised
+        has_file = states is not None
+        if idist.get_world_size() > 1:
+            gathered: Any = idist.all_gather({"states": states})
+            states = next((one["states"] for one in gathered if one["states"] is not None), None)
+        if error is not None:
+            raise error
+        if states is not None:
             objects = collect(self._trainer, self.given).objects
-            check_round_trip(objects, {name: states[name] for name in objects})
+            saved = {name: states[name] for name in objects}
+            check_round_trip(objects, saved, is_compared=has_file)
 
     def describe_handler(self, engine: AnyEngine, handler: str) -> str:
         """Returns the text for ``engine.describe()``: the saved objects and the folder."""
