@@ -16,6 +16,7 @@ from ignite.engine import Events
 from ignite.learner import History, Learner
 from ignite.learner._heads import make_head_losses
 from ignite.metrics import Accuracy, ConfusionMatrix, Precision, Recall
+from support import harness, learner_processes
 from support.classifiers import X, Y
 from support.classifiers import make_learner as make
 
@@ -378,3 +379,17 @@ def test_functions_go_on_exactly_and_may_be_mixed_with_objects(tmp_path, stop):
     assert [{**row, "seconds": 0} for row in found] == [{**row, "seconds": 0} for row in expected]
     assert History.from_run(tmp_path / "cut")["valid_f"] == found["valid_f"]
     assert all(len(value) == 3 for value in found["p"])
+
+
+def test_two_processes_give_the_same_as_one():
+    expected = learner_processes.train_heads(0, batch_size=12)
+    first, second = harness.run(functools.partial(learner_processes.train_heads, batch_size=6), 2)
+    assert first == second
+    for found, wanted in zip(first, expected, strict=True):
+        assert _flat(found) == pytest.approx(_flat(wanted), rel=1e-9, abs=1e-12)
+
+
+def _flat(value):
+    if isinstance(value, dict):
+        return [one for key in sorted(value) for one in _flat(value[key])]
+    return [one for part in value for one in _flat(part)] if isinstance(value, list) else [value]

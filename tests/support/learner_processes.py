@@ -103,3 +103,37 @@ def train_tokens(rank, *, batch_size, accumulation, weighted, class_weight):
     figures = {name: history[name] for name in ("loss", "valid_loss")}
     found = learner.evaluate(held if weighted else held[:2], batch_size=2)["loss"]
     return [p.tolist() for p in model.parameters()], figures, found
+
+
+class TwoHeads(nn.Module):
+    """Scores of three classes, and a number."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.kind, self.size = (nn.Linear(4, num, dtype=torch.float64) for num in (3, 1))
+
+    def forward(self, x):
+        return {"kind": self.kind(x), "size": self.size(x)}
+
+
+def share_of_first(y_pred, y):
+    """A metric of all predictions together."""
+    return (y_pred.argmax(1) == 0).double().mean()
+
+
+def train_heads(rank, *, batch_size):
+    """Returns the weights, the rows of epochs and validations, and the rate at the end."""
+    learner = Learner(
+        TwoHeads(), {"kind": "cross_entropy", "size": "mse"}, "sgd", lr=0.1, device="cpu",
+        loss_weights={"size": 0.5}, metrics={"kind": ["accuracy", share_of_first], "size": "rmse"},
+    )  # fmt: skip
+    data = (X[:48].double(), {"kind": Y[:48], "size": X[:48, 0].double()})
+    held = (X.double(), {"kind": Y, "size": X[:, 1].double()})
+    history = learner.fit(
+        data, held, epochs=2, batch_size=batch_size, shuffle=False, validate_every=2,
+        schedule="plateau", early_stopping=9, min_delta=0.01, progress=False,
+    )  # fmt: skip
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in history.epochs]
+    weights = [p.tolist() for p in learner.model.parameters()]
+    return weights, rows, history.validations, learner.optimizer.param_groups[0]["lr"]

@@ -18,6 +18,7 @@ __all__ = ["NotebookScreen", "as_html"]
 
 # Colors are those of the page, so that the display can be read on light and dark ones.
 _HEAD = "margin: 0 0 0.3em 0; font-variant-numeric: tabular-nums"
+_TABLE = "border-collapse: collapse; color: inherit; font-size: inherit"
 _CELL = "padding: 0 1.2em 0 0; text-align: {}; border: none; background: none"
 
 
@@ -74,7 +75,7 @@ def _table(state: DisplayState) -> str:
         cells = [format_number(values[one].value) if one in values else "" for one in sources]
         are_best = [one in values and values[one].is_best for one in sources]
         rows.append(_row("td", [name, *cells, *best_of(values)], [False, *are_best]))
-    return f'<table style="border-collapse: collapse">{"".join(rows)}</table>'
+    return f'<table style="{_TABLE}">{"".join(rows)}</table>'
 
 
 def _row(tag: str, cells: list[str], are_bold: list[bool]) -> str:

@@ -214,8 +214,12 @@ class _MeanOverOutputs(Metric):
         self._rows = rows if self._rows is None else _joined_rows(self._rows, rows)
 
     def compute(self) -> float:
-        found = [self._rows] if idist.get_world_size() == 1 else idist.all_gather([self._rows])
-        rows = [one for one in found if isinstance(one, Tensor)]
+        found = [[self._rows]]
+        if idist.get_world_size() > 1:
+            found = idist.all_gather(
+                [self._rows]
+            )  # a list of each process, which may have seen none
+        rows = [one.cpu() for part in found for one in part if one is not None]
         if not rows:
             raise NotComputableError(
                 "Metrics of numbers need at least one sample before they can be computed"

@@ -42,6 +42,7 @@ def test_names_are_escaped_and_figures_are_there():
     assert "<b><b>" not in html
     assert "a&lt;b" in html
     assert "<progress></progress>" in html
+    assert "color: inherit" in html  # readable on light and dark pages
     assert "loss 0.25 █▁" in text_of(html)
     assert "metric validation best epoch" in text_of(html).replace("  ", " ")
 
