@@ -28,6 +28,8 @@ PACKAGES = {
 ALTERNATIVES = {"tensorboardX": "tensorboard"}
 # Installed by what an extra names, where that is not installed here.
 BROUGHT_BY = {"aimrocks": "aim", "urllib3": "polyaxon"}
+# Used in a notebook only, whose kernel has imported them.
+ALREADY_IMPORTED = {"IPython"}
 # Imported when an object of the user is from there, or if they are there, without a message.
 WITHOUT_MESSAGE = {
     "apex": "the step of amp_mode='apex'; not on the index",
@@ -115,7 +117,11 @@ def is_sufficient(module, extra):
     top = module.partition(".")[0]
     top = ALTERNATIVES.get(top, top)
     found = installed_with(extra)
-    return top == "torch" or bool(packages_of(top) & found) or BROUGHT_BY.get(top) in found
+    return (
+        top in {"torch", *ALREADY_IMPORTED}
+        or bool(packages_of(top) & found)
+        or BROUGHT_BY.get(top) in found
+    )
 
 
 def test_the_calls_are_found():
