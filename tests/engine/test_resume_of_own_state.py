@@ -425,13 +425,14 @@ def strong(x):
     [
         (endless, lambda data: next(data.held)),
         (lambda: [torch.zeros(2)], lambda data: data.held.append(torch.zeros(2))),
+        (lambda: bytearray(2), lambda data: data.held.__setitem__(0, 7)),
         (lambda: weak, lambda data: setattr(data, "held", strong)),
         (lambda: np.random.SeedSequence(3), lambda data: data.held.spawn(1)),
         (lambda: np.zeros(1 << 18), lambda data: data.held.__iadd__(1)),
         (lambda: torch.zeros(1 << 19), lambda data: data.held.add_(1)),
         (lambda: list(range(150_000)), lambda data: data.held.insert(0, data.held.pop())),
     ],
-    ids=["iterator", "buffer", "function", "seeds", "array", "tensor", "long list"],
+    ids=["iterator", "buffer", "bytes", "function", "seeds", "array", "tensor", "long list"],
 )
 def test_what_changes_and_cannot_be_saved_is_named_with_what_to_write(
     tmp_path, caplog, make, change

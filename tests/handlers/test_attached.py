@@ -56,9 +56,11 @@ def test_what_stops_all_does_so_where_all_have_it():
     first, second = run_processes(attached_processes.stops, 2)
     assert first == {
         "all": 2, "first": 5, "last": 5, "in two epochs": (2, 6), "failed": "failed", "evaluator of the first": (2, 1),
+        "scores of their own": 3,
     }  # fmt: skip
     assert second == {
         "all": 2, "first": 5, "last": 2, "in two epochs": (2, 7), "failed": 10, "evaluator of the first": (2, 0),
+        "scores of their own": 3,
     }  # fmt: skip
 
 

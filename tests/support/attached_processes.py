@@ -402,7 +402,17 @@ def stops(rank):
         "in two epochs": two_epochs_of_different_lengths(rank),
         "failed": one_fails(rank),
         "evaluator of the first": evaluator_of_the_first(rank),
+        "scores of their own": scores_of_their_own(rank),
     }
+
+
+def scores_of_their_own(rank):
+    """The score of the first process gets better, that of the others worse."""
+    trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+    sign = 1 if rank == 0 else -1
+    EarlyStopping(2, lambda engine: sign * trainer.state.epoch, trainer).attach(evaluator)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0]))
+    return trainer.run([0], max_epochs=8).epoch
 
 
 def two_epochs_of_different_lengths(rank):

@@ -64,11 +64,11 @@ class Stale(Noisy):
     """Changes with what was fetched before, which no checkpoint knows."""
 
     def __init__(self):
-        self.num_fetched = 0
+        self.num_fetched = memoryview(bytearray(1))
 
     def __getitem__(self, index):
-        self.num_fetched += 1
-        return torch.tensor([float(self.num_fetched)]), torch.tensor([1.0])
+        self.num_fetched[0] += 1
+        return torch.tensor([float(self.num_fetched[0])]), torch.tensor([1.0])
 
 
 def test_metrics_of_an_engine_in_a_handler_are_compared():

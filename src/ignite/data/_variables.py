@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import functools
 import io
 import weakref
@@ -361,6 +362,8 @@ def _mark_of(value: Any) -> object:
     """Returns what differs for another value that cannot be saved; None if it need not be known."""
     if isinstance(value, FunctionType | MethodType):
         return f"the function {value.__qualname__}"
+    if isinstance(value, bytearray | array.array):
+        return f"{len(value)} values, sample {zlib.crc32(bytes(value[:4096])):08x}"
     if isinstance(value, Iterator) and not isinstance(value, io.IOBase):
         return _Kept(value)
     kind = type(value)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ignite import distributed as idist
 from ignite._core.logs import tell
 from ignite.base import ResettableHandler, Serializable
-from ignite.engine import Engine, Events
+from ignite.engine import Engine, Events, together
 from ignite.handlers._patience import Patience, as_score
 
 __all__ = ["EarlyStopping"]
@@ -79,8 +79,9 @@ class EarlyStopping(Serializable, ResettableHandler):
         run.
 
     Distributed:
-        Attach it on all ranks and return the same score on each, as metrics do; if only one rank
-        stopped, the others would wait for it.
+        Attached on all ranks, it stops all of them when one has run out of patience; each call
+        exchanges this through the store of the process group. Attached on some ranks only, each of
+        them decides alone, and the others would wait for it: return the score that all have.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: None)
@@ -93,6 +94,7 @@ class EarlyStopping(Serializable, ResettableHandler):
         (4, 0.5)
     """
 
+    decides_together = True
     _state_dict_all_req_keys = ("counter", "best_score")
 
     def __init__(  # noqa: PLR0913 - Ignite's signature
@@ -167,18 +169,21 @@ class EarlyStopping(Serializable, ResettableHandler):
             self.counter,
             self.patience,
         )
-        if not has_run_out:
-            return
-        if self.trainer.state.epoch < self.min_epochs:
+        is_due = has_run_out and self.trainer.state.epoch >= self.min_epochs
+        if has_run_out and not is_due:
             self.logger.debug(
                 "epoch %d of at least %d: not stopping", self.trainer.state.epoch, self.min_epochs
             )
+        if not (
+            is_due if idist.get_world_size() == 1 else together.any_process(engine, self, is_due)
+        ):
             return
         tell(
             self.logger,
             idist.get_rank(),
-            "EarlyStopping: Stop training. No improvement in %d scores",
-            self.counter,
+            "EarlyStopping: Stop training. No improvement in %d scores%s",
+            self.counter if is_due else self.patience,
+            "" if is_due else " on another rank",
         )
         self.trainer.terminate()
 
