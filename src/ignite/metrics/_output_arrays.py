@@ -45,7 +45,7 @@ def array_of(tensor: Tensor) -> Any:
     if not tensor.is_cpu or tensor.dtype not in _DTYPES_OF_ARRAYS or not has_numpy():
         return None
     try:
-        return detached(tensor).numpy()
+        return (tensor.detach() if tensor.requires_grad else tensor).numpy()
     except RuntimeError:  # a lazily negated tensor has no array
         if tensor.is_neg():
             return None

@@ -33,7 +33,12 @@ from ignite.metrics._saved_state import (
 from ignite.metrics._shared_statistics import Subscription
 from ignite.metrics.metric import Attachment, Metric
 from ignite.metrics.statistics import Reading, Statistic
-from ignite.metrics.statistics._statistic import is_pair, leaves_inference_mode, update_all
+from ignite.metrics.statistics._statistic import (
+    UnsharedReading,
+    is_pair,
+    leaves_inference_mode,
+    update_all,
+)
 
 
 class View(IgniteStates, Metric):
@@ -103,11 +108,14 @@ class View(IgniteStates, Metric):
         if len(self._own) > 1 or not is_pair(output):
             self._update_with([output])
             return
-        reading = Reading(output)  # a fast path of _update_with for the usual case
+        # A fast path of _update_with for the usual case.
         if self._subscriptions:
             self._unsubscribe()
-        if self._inspects:
-            self._inspect(reading, self._own[0])
+        if not self._inspects:
+            self._own[0].update(UnsharedReading(output))
+            return
+        reading = Reading(output)
+        self._inspect(reading, self._own[0])
         self._own[0].update(reading)
 
     def _update_with(self, outputs: list[Any]) -> None:

@@ -16,6 +16,7 @@ from ignite.metrics._classification import (
     labels_of_samples,
     outside_message,
 )
+from ignite.metrics._output_arrays import are_classes, arrays_of, numpy
 from ignite.metrics._outputs import identity
 from ignite.metrics._views import View
 from ignite.metrics.epoch_metric import select_samples
@@ -116,8 +117,13 @@ class CohenKappa(View):
 
     def _value(self, statistic: Any) -> float:
         if isinstance(statistic, KeptSamples):
-            samples = labels_of_samples(statistic.first, statistic.second, "CohenKappa")
-            return _kappa(*cross_table(*samples), self.weights)
+            y_pred, y = statistic.first, statistic.second
+            counts = _counts(y_pred, y) if self.weights is None else None
+            if counts is not None:
+                return _kappa_of_counts(*counts)
+            return _kappa(
+                *cross_table(*labels_of_samples(y_pred, y, "CohenKappa")), self.weights
+            )
         table, num_outside = statistic.values
         if int(num_outside):
             raise ValueError(outside_message(self.num_classes, int(num_outside)))
@@ -130,11 +136,8 @@ _TINY = 1e-9
 def _kappa(table: Tensor, labels: Tensor, weights: str | None) -> float:
     """Computes kappa from a confusion matrix (C, C) of the given labels (C,)."""
     if weights is None:
-        # In Python's integers: exact, and faster than tensors of this size.
         num_true, num_predicted = table.sum(dim=1).tolist(), table.sum(dim=0).tolist()
-        n = sum(num_true)
-        by_chance = n - sum(map(operator.mul, num_true, num_predicted)) / n
-        return 0.0 if by_chance < _TINY else 1 - (n - int(table.diagonal().sum())) / by_chance
+        return _kappa_of_counts(num_true, num_predicted, int(table.diagonal().sum()))
     table, labels = table.double(), labels.double()
     distance = (labels[:, None] - labels).abs()
     weight = distance if weights == "linear" else distance**2
@@ -143,3 +146,28 @@ def _kappa(table: Tensor, labels: Tensor, weights: str | None) -> float:
     if chance < _TINY:
         return 0.0
     return float(1 - (weight * table).sum() / chance)
+
+
+def _counts(y_pred: Tensor, y: Tensor) -> tuple[list[int], list[int], int] | None:
+    """Returns how many targets and predictions have each label, and how many agree.
+
+    They take less time than the table. None unless all are small labels (N,) on the CPU.
+    """
+    are_usual = y.dtype is torch.int64 is y_pred.dtype and y.ndim == y_pred.ndim == 1
+    arrays = arrays_of(y_pred, y) if are_usual and y.numel() else None
+    if arrays is None or not all(are_classes(array, _MANY_LABELS) for array in arrays):
+        return None
+    predicted, true = arrays
+    num_agreeing = int(numpy.count_nonzero(predicted == true))
+    return numpy.bincount(true).tolist(), numpy.bincount(predicted).tolist(), num_agreeing
+
+
+_MANY_LABELS = 2**10
+"""Larger labels would make the counts long."""
+
+
+def _kappa_of_counts(num_true: list[int], num_predicted: list[int], num_agreeing: int) -> float:
+    """Computes kappa in Python's integers: exact, and faster than tensors of this size."""
+    n = sum(num_true)
+    by_chance = n - sum(map(operator.mul, num_true, num_predicted)) / n
+    return 0.0 if by_chance < _TINY else 1 - (n - num_agreeing) / by_chance

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import read_rows, widened
-from ignite.metrics._output_arrays import arrays_of, numpy, rows_product, without_float_warnings
+from ignite.metrics._output_arrays import (
+    arrays_of,
+    largest,
+    numpy,
+    rows_product,
+    smallest,
+    without_float_warnings,
+)
 from ignite.metrics._outputs import identity
 from ignite.metrics._saved_state import StatisticPart, zero
 from ignite.metrics._views import View
@@ -104,17 +111,21 @@ def _sum_cosines(pair: tuple[Tensor, Tensor], eps: float) -> tuple[int, Tensor |
 
 def _fast_sum_cosines(y_pred: Any, y: Any, eps: float) -> float | None:
     """Sums the cosines without scaling; None if a norm is out of the range where this is exact."""
-    smallest, largest = _SQUARED_NORM_RANGE[y.itemsize]
-    squares = numpy.stack([rows_product(y_pred, y_pred), rows_product(y, y)], dtype="float64")
-    # `not ... <` instead of `>=`: it is also true for NaN.
-    if squares.min() < max(smallest, eps * eps) or not squares.max() < largest:
-        return None
-    cosines = rows_product(y_pred, y) / numpy.sqrt(squares[0] * squares[1])
-    return float(cosines.sum())
+    least, most = _SQUARED_NORM_RANGE[y.itemsize]
+    least = max(least, eps * eps)
+    squares, of_y = rows_product(y_pred, y_pred), rows_product(y, y)
+    for each in (squares, of_y):
+        if not least <= smallest(each) <= largest(each) < most:
+            return None  # also for NaN, for which each comparison is false
+    # The root of the product, not the product of roots: 1 for equal vectors.
+    squares *= of_y
+    cosines = rows_product(y_pred, y)
+    cosines /= numpy.sqrt(squares, out=squares)
+    return float(cosines.sum(dtype="float64"))
 
 
-_SQUARED_NORM_RANGE = {4: (1e-24, 1e36), 8: (1e-140, 1e140)}
-"""Bytes per number -> squared norms that neither lose digits to underflow nor overflow."""
+_SQUARED_NORM_RANGE = {4: (1e-18, 1e18), 8: (1e-140, 1e140)}
+"""Bytes per number -> squared norms whose products neither lose digits to underflow nor overflow."""
 
 
 def _scaled_cosines(y_pred: Tensor, y: Tensor, eps: float) -> Tensor:

@@ -43,8 +43,8 @@ def test_copies_do_not_change_with_the_output():
 
 def test_add_returns_whether_it_is_full():
     waiting, num = PendingBatches(), LARGE - 1
-    answers = [waiting.add(*copies_of([0.0] * num)) for _ in range(5)]
-    assert answers == [False, False, False, False, True]  # 4 times 4095 are less than 2 ** 14
+    answers = [waiting.add(*copies_of([0.0] * num)) for _ in range(9)]
+    assert answers == [False] * 8 + [True]  # 8 times 4095 are less than 2 ** 15
 
 
 def test_additions_are_rolled_back():

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ignite.distributed.fused_reduction import Part
+from ignite.metrics._output_arrays import detached
 
 LARGE = 2**12
 """Batches of at least this many numbers are not joined, because the call overhead is small."""
-_MAX_PENDING = 2**14
+_MAX_PENDING = 2**15
 """Total number of elements at which pending batches should be processed."""
 
 
@@ -42,6 +43,8 @@ class PendingBatches:
         group = self._groups.get(copies.like)
         if group is None:
             group = self._groups[copies.like] = []
+        else:
+            copies.like = group[0].like  # the same object, which is faster to compare
         group.append(copies)
         self._num_numbers += num_numbers
         return self._num_numbers >= _MAX_PENDING
@@ -100,22 +103,19 @@ class Copies:
     """Both tensors concatenated, if they are small and of the same kind, so that one call copies both."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
-        if x.requires_grad or y.requires_grad:
-            are_same, x = x is y, x.detach()
-            y = x if are_same else y.detach()
-        shape, dtype, device = x.shape, x.dtype, x.device
+        of_x = (x.shape, x.dtype, x.device)
         self.like: tuple[Hashable, ...]
         """Equal for copies of the same shapes, dtypes and devices; see also ``row``."""
         if x is y:
-            self.like = (shape, dtype, device)
-            self._both, self._x = None, x.clone()
-            self._y = self._x
-        elif dtype is y.dtype and shape == y.shape and device == y.device and x.numel() < _MANY:
-            self.like = (shape, dtype, device, None)
-            self._both = torch.cat((x, y))
+            self.like = (*of_x, None)
+            self._both = None
+            self._x = self._y = detached(x).clone()
+        elif x.numel() < _MANY and of_x == (y.shape, y.dtype, y.device):
+            self.like = of_x
+            self._both = detached(torch.cat((x, y)))
         else:
-            self.like = (shape, dtype, device, y.shape, y.dtype, y.device)
-            self._both, self._x, self._y = None, x.clone(), y.clone()
+            self.like = (*of_x, y.shape, y.dtype, y.device)
+            self._both, self._x, self._y = None, detached(x).clone(), detached(y).clone()
 
     @classmethod
     def kept(cls, x: Tensor, y: Tensor) -> Copies:
@@ -130,11 +130,17 @@ class Copies:
         """Concatenates batches with equal ``row``, in their order."""
         if len(batches) == 1:
             return batches[0]
-        first = batches[0].like
-        alike = [each._both for each in batches if each._both is not None and each.like == first]
-        if len(alike) == len(batches):
-            both = torch.cat(alike).unflatten(0, (len(batches), 2, -1))
-            return cls.kept(both[:, 0].flatten(0, 1), both[:, 1].flatten(0, 1))
+        first, n = batches[0], len(batches)
+        alike = [
+            each._both
+            for each in batches
+            if each._both is not None and (each.like is first.like or each.like == first.like)
+        ]
+        if len(alike) == n:
+            shape: Any = first.like[0]
+            both = torch.cat(alike).view(n, 2, shape.numel()).transpose(0, 1)
+            x, y = both.reshape(2, n * shape[0], *shape[1:]).unbind()
+            return cls.kept(x, y)
         xs, ys = zip(*(each.tensors for each in batches), strict=True)
         x = torch.cat(xs)
         are_same = all(a is b for a, b in zip(xs, ys, strict=True))
@@ -199,7 +205,7 @@ class Reading:
     def __init__(self, output: Any) -> None:
         self.output = output
         self._derived: dict[Hashable, Any] = {}
-        self._copied: list[tuple[Tensor, Tensor, Copies]] | None = None
+        self._copied: tuple[tuple[Tensor, Tensor, Copies], ...] = ()
 
     def derive(self, function: Callable[..., Any], *args: Hashable) -> Any:
         """Returns ``function(output, *args)``, cached. Exceptions are not cached."""
@@ -211,13 +217,11 @@ class Reading:
 
     def copies_of(self, x: Tensor, y: Tensor) -> Copies:
         """Returns copies of two tensors that were derived, cached. They do not share memory."""
-        if self._copied is None:
-            self._copied = []
         for known_x, known_y, copies in self._copied:
             if known_x is x and known_y is y:
                 return copies
         copies = Copies(x, y)
-        self._copied.append((x, y, copies))
+        self._copied = (*self._copied, (x, y, copies))
         return copies
 
     def once(self, function: Callable[..., None], *args: Hashable) -> None:
@@ -226,6 +230,27 @@ class Reading:
         if key not in self._derived:
             function(self, *args)
             self._derived[key] = None
+
+
+class UnsharedReading(Reading):
+    """An output that one statistic reads, once: nothing is cached, which takes less time."""
+
+    __slots__ = ()
+
+    def __init__(self, output: Any) -> None:
+        self.output = output
+
+    def derive(self, function: Callable[..., Any], *args: Hashable) -> Any:
+        """Returns ``function(output, *args)``."""
+        return function(self.output, *args)
+
+    def copies_of(self, x: Tensor, y: Tensor) -> Copies:
+        """Returns copies of two tensors."""
+        return Copies(x, y)
+
+    def once(self, function: Callable[..., None], *args: Hashable) -> None:
+        """Calls ``function(self, *args)``."""
+        function(self, *args)
 
 
 class Statistic(ABC):

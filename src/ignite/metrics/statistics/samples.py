@@ -69,8 +69,11 @@ class KeptSamples(Statistic):
             else Copies(x.to(self.device), y.to(self.device))
         )
         batches = self._batches
-        if batches and batches[-1].like != copies.like:
-            self._check_kinds((x, y))
+        if batches:
+            if batches[-1].like == copies.like:
+                copies.like = batches[-1].like  # the same object, which is faster to compare
+            else:
+                self._check_kinds((x, y))
         batches.append(copies)
         self.num_examples += x.shape[0]
 

@@ -103,7 +103,9 @@ class Totals(Statistic):
     @property
     def mean(self) -> float:
         """The first total, divided by the number of examples."""
-        return float(self.values[0]) / self.num_examples
+        self._measure_pending()
+        total, compensation = self._sums[0], self._compensations[0]
+        return float(total if compensation is None else total + compensation) / self.num_examples
 
     def _update(self, reading: Reading) -> None:
         if self._select is None:
