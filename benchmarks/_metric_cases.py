@@ -145,7 +145,11 @@ class Case(NamedTuple):
     make: Callable | None = None
     """``make(m, c)`` creates the metric from the module ``m`` with Ignite's API, for ``c`` classes."""
     frame: Callable | None = None
-    """``frame(f, *arrays)`` is the value of fairlearn, which takes all examples at once."""
+    """``frame(f, *arrays)`` is the value of fairlearn for the examples that it is given."""
+    is_mean: bool = False
+    """Whether the value of fairlearn is the mean of its values for batches, so that none is kept.
+
+    Otherwise batches are collected, and it is given all examples at once."""
     peer: Callable | None = None
     """``peer(t, c)`` creates the metric of torchmetrics, optionally with a function that updates it."""
 
@@ -273,6 +277,11 @@ def group_accuracies(f, p, y, groups):
     return f.MetricFrame(
         metrics=lambda y, p: (y == p).mean(), y_true=y, y_pred=p, sensitive_features=groups
     )
+
+
+def selection(f, p, y):
+    rate = f.selection_rate(y, p)
+    return [1 - rate, rate]
 
 
 def parity(f, p, y, groups):
@@ -473,7 +482,8 @@ CASES = {
     "SelectionRate": Case(
         "decided",
         "selection",
-        frame=lambda f, p, y: [1 - f.selection_rate(y, p), f.selection_rate(y, p)],
+        frame=selection,
+        is_mean=True,
     ),
     "HitRate": Case(
         "rankings",

@@ -75,8 +75,18 @@ def of_fairlearn(name, case, batches):
 
     if case.frame is None:
         return None
-    parts = [as_array(each) for each in zip(*batches, strict=True)]
-    return lambda: case.frame(fairlearn.metrics, *parts)
+
+    def value_of(batches):
+        parts = (as_array(each) for each in zip(*batches, strict=True))
+        return case.frame(fairlearn.metrics, *parts)
+
+    if not case.is_mean:
+        return lambda: value_of(batches)
+    # Batches are of one size, so that the mean needs no weights.
+    return lambda: [
+        sum(numbers) / len(batches)
+        for numbers in zip(*(value_of([batch]) for batch in batches), strict=True)
+    ]
 
 
 def fed(metric, batches, update):

@@ -121,9 +121,7 @@ class CohenKappa(View):
             counts = _counts(y_pred, y) if self.weights is None else None
             if counts is not None:
                 return _kappa_of_counts(*counts)
-            return _kappa(
-                *cross_table(*labels_of_samples(y_pred, y, "CohenKappa")), self.weights
-            )
+            return _kappa(*cross_table(*labels_of_samples(y_pred, y, "CohenKappa")), self.weights)
         table, num_outside = statistic.values
         if int(num_outside):
             raise ValueError(outside_message(self.num_classes, int(num_outside)))
