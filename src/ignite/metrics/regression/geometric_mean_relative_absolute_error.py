@@ -7,7 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ignite.metrics._output_arrays import arrays_of, inner_product, numpy, without_float_warnings
+from ignite.metrics._output_arrays import (
+    arrays_of,
+    inner_product,
+    numpy,
+    smallest,
+    without_float_warnings,
+)
 from ignite.metrics._views import View
 from ignite.metrics.epoch_metric import select_samples
 from ignite.metrics.regression._base import (
@@ -61,10 +67,19 @@ class GeometricMeanRelativeAbsoluteError(View):
 
     def _value(self, samples: KeptSamples) -> float:
         mean = _mean_of_single(samples.pieces()) if samples.num_examples >= MANY else None
-        if mean is None:
-            y_pred, y = widened(samples.first), widened(samples.second)
-            mean = float(errors_relative_to_mean(y_pred, y).log().mean())
-        return math.exp(mean)
+        return math.exp(_mean(samples.first, samples.second) if mean is None else mean)
+
+
+def _mean(y_pred: Tensor, y: Tensor) -> float:
+    """Returns the mean logarithm of relative errors, computed in the widest dtype."""
+    arrays = arrays_of(y_pred, y) if y_pred.ndim == y.ndim == 1 else None
+    if arrays is not None:
+        with without_float_warnings():
+            errors = errors_relative_to_mean(*(array.astype("float64") for array in arrays))
+            mean = float(numpy.log(errors, out=errors).mean())
+        if mean == mean:  # NaN may come from 0/0, which counts as 0
+            return mean
+    return float(errors_relative_to_mean(widened(y_pred), widened(y)).log().mean())
 
 
 def _mean_of_single(pieces: list[tuple[Tensor, Tensor]]) -> float | None:
@@ -84,12 +99,22 @@ def _mean_of_single(pieces: list[tuple[Tensor, Tensor]]) -> float | None:
             return None
         total = 0.0
         for y_pred, y in arrays:
-            deviations, errors = y - mean, y - y_pred
-            numpy.abs(deviations, out=deviations)
-            numpy.abs(errors, out=errors)
-            errors /= deviations
-            total += float(numpy.log(errors, out=errors).sum())
+            errors = y - y_pred
+            errors /= y - mean
+            # The logarithm of a product is the sum of logarithms: half as many have to be computed.
+            half = len(errors) // 2
+            products = numpy.concatenate(
+                [errors[:half] * errors[half : 2 * half], errors[2 * half :]]
+            )
+            numpy.abs(products, out=products)
+            if len(products) and not smallest(products) > _LEAST_PRODUCT:
+                return None
+            total += float(numpy.log(products, out=products).sum())
     return total / num_examples if math.isfinite(total) else None
+
+
+_LEAST_PRODUCT = 1e-30
+"""Smaller products in float32 may have lost digits to underflow."""
 
 
 _NEAR = 16
