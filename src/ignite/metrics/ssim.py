@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -262,10 +263,22 @@ def _smooth(images: Tensor, windows: list[Tensor]) -> Tensor:
         )
         smooth = images.flatten(0, 1) @ columns
         return torch.bmm(rows.T.expand(len(smooth), -1, -1), smooth).view(images.shape)
+    planes = images.flatten(0, 1)
+    # On the CPU, in blocks that stay in the processor's cache while they are added up.
+    num_planes = max(_BLOCK // math.prod(images.shape[2:]), 1) if images.is_cpu else len(planes)
+    blocks = [_add_shifted(block, windows) for block in planes.split(max(num_planes, 1))]
+    return torch.cat(blocks).view(images.shape)
+
+
+_BLOCK = 2**16
+"""Size of the images that are smoothed at once: 512 KiB of float64."""
+
+
+def _add_shifted(images: Tensor, windows: list[Tensor]) -> Tensor:
+    """Smooths images (M, H, W) by adding shifted ones, several times faster than a convolution in float64."""
     padding = [half for window in reversed(windows) for half in [len(window) // 2] * 2]
     images = pad(images, padding, mode="reflect")
-    for dim, window in enumerate(windows, start=2):
-        # In float64, adding shifted images is several times faster than a convolution.
+    for dim, window in enumerate(windows, start=1):
         size = images.shape[dim] - len(window) + 1
         total = images.narrow(dim, 0, size) * window[0]
         for i in range(1, len(window)):
