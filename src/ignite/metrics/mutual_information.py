@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from ignite.metrics._distances import NARROW, odds_of, read_predicted_rows, widened
-from ignite.metrics._output_arrays import numpy, rows_product, scratch
+from ignite.metrics._output_arrays import (
+    numpy,
+    rows_product,
+    scratch,
+    without_float_warnings,
+)
 from ignite.metrics._saved_state import StatisticPart, warn_of_incomplete_state, zero
 from ignite.metrics.entropy import Entropy, entropies
 from ignite.metrics.statistics import Reading, Statistic, Totals
@@ -106,11 +111,14 @@ def _in_single_precision(logits: Tensor) -> tuple[int, float, Tensor] | None:
     # Errors of odds in float32 cancel, because both sums use the same odds.
     odds, sums = found
     reciprocals = sums.reciprocal()
-    shares = (reciprocals @ odds).double()
+    shares = torch.mv(odds.T, reciprocals).double()
     spread = rows_product(odds.numpy(), logits.numpy()) * reciprocals.numpy()
     total = float((numpy.log(sums.numpy()) - spread).sum(dtype="float64"))
     num_examples = logits.shape[0]
-    information = torch.special.entr(shares / num_examples).sum().item() - total / num_examples
+    mean = shares.numpy() / num_examples
+    with without_float_warnings():
+        information = -float(mean.dot(numpy.log(mean))) - total / num_examples
+    # NaN if a class has no share at all: it is then computed in the general way.
     return (num_examples, total, shares) if information > _LEAST else None
 
 

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from ignite.metrics._distances import NARROW, widened
 from ignite.metrics._output_arrays import (
     array_of,
+    arrays_of,
     largest,
     numpy,
+    rows_product,
     scratch,
     smallest,
     without_float_warnings,
@@ -151,8 +153,11 @@ def _check_probabilities(found: Tensor) -> None:
     array = array_of(found)
     if array is not None:  # numpy takes less time for small batches
         with without_float_warnings():
-            ones = numpy.ones(array.shape[1], array.dtype)
-            sums = array @ ones if array.size < LARGE else found.sum(dim=1).numpy()
+            sums = (
+                array @ numpy.ones(array.shape[1], array.dtype)
+                if array.size < LARGE
+                else found.sum(dim=1).numpy()
+            )
             is_close = 1 - _TOLERANCE <= smallest(sums) <= largest(sums) <= 1 + _TOLERANCE
             if smallest(array) >= 0 and is_close:
                 return
@@ -171,7 +176,9 @@ def _are_probabilities(rows: Tensor) -> Tensor:
     return (rows >= 0).all(dim=1) & ((sums - 1).abs() <= _TOLERANCE)
 
 
-def _sum_logarithms(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor, Tensor, Tensor | float]:
+def _sum_logarithms(
+    pair: tuple[Tensor, Tensor],
+) -> tuple[int, Tensor | float, Tensor, Tensor | float]:
     r"""Returns the number of rows, the sums of :math:`p \ln p` and of p, and the invalid rows."""
     given = pair[0]
     num_wrong = 0.0 if given.is_cpu else (~_are_probabilities(given)).sum()
@@ -180,8 +187,14 @@ def _sum_logarithms(pair: tuple[Tensor, Tensor]) -> tuple[int, Tensor, Tensor, T
     least = torch.finfo(wide.dtype).tiny
     out = scratch(wide) if wide.dtype is torch.float32 else None
     logarithms = torch.clamp_min(wide, least, out=out).log_()
-    each = torch.linalg.vecdot(logarithms, wide)  # (B,); 0 for 0
-    return len(given), each.sum(dtype=wide_dtype(wide)), wide.sum(dim=0), num_wrong
+    arrays = arrays_of(logarithms, wide) if wide.dtype is torch.float32 else None
+    total: Tensor | float
+    if arrays is not None:  # numpy takes half the time
+        total = float(rows_product(*arrays).sum(dtype="float64"))
+    else:
+        each = torch.linalg.vecdot(logarithms, wide)  # (B,); 0 for 0
+        total = each.sum(dtype=wide_dtype(wide))
+    return len(given), total, wide.sum(dim=0), num_wrong
 
 
 _EXPECTED = "Rows should be probabilities, which add up to 1 over classes"

@@ -98,7 +98,8 @@ class Perplexity(View):
         ]
 
     def _inspect(self, reading: Reading, statistic: Any) -> None:
-        reading.once(_check_range, self._ignore_index)
+        if reading.output[0].numel() < LARGE:
+            reading.once(_check_range, self._ignore_index)
 
     def _value(self, *statistics: Any) -> float:
         total, num_tokens, num_outside = (value.item() for value in statistics[0].values)
@@ -154,7 +155,7 @@ def _check_range(reading: Reading, ignore_index: int) -> None:
     Small batches are joined before they are measured; large ones raise when they are measured.
     """
     logits, y = reading.derive(_read_tokens)
-    if logits.numel() >= LARGE or not y.is_cpu or not y.numel():
+    if not y.is_cpu or not y.numel():
         return
     targets = array_of(y)
     if targets is None or smallest(targets) < 0 or largest(targets) >= logits.shape[1]:
