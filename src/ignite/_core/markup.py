@@ -1,20 +1,80 @@
-"""Builds HTML in which every text is escaped, because names and values may hold anything."""
+"""Builds HTML in which every text is escaped, because names and values may contain anything."""
 
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["Html", "join", "table", "tag"]
+__all__ = ["Html", "Text", "in_brief", "join", "table", "tag"]
 
 _EMPTY = ("br", "input", "meta")
+_MAX_LENGTH = 200
 
 
 class Html(str):
     """Text that is HTML already, and is not escaped again."""
 
     __slots__ = ()
+
+
+class Text(str):
+    """A text that is shown as it is in a terminal, and as HTML in a notebook.
+
+    Args:
+        text: the text.
+        page: the same as HTML.
+    """
+
+    __slots__ = ("_page",)
+    _page: Html
+
+    def __new__(cls, text: str, page: Html) -> Text:
+        made = super().__new__(cls, text)
+        made._page = page
+        return made
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return self[:]
+
+    def __reduce__(self) -> Any:
+        return type(self), (str(self), self._page)
+
+    def _repr_html_(self) -> str:
+        return self._page
+
+
+def in_brief(value: Any) -> str:
+    """Returns a value in at most 200 characters; of tensors and arrays, dtype and shape.
+
+    Example:
+        >>> import torch
+        >>> in_brief(torch.zeros(2, 3)), in_brief([1, 0.5]), in_brief({"a": 0.123456})
+        ('Tensor float32 (2, 3)', '[1, 0.5]', '{a: 0.1235}')
+    """
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        dtype = str(value.dtype).removeprefix("torch.")
+        return f"{type(value).__name__} {dtype} {tuple(value.shape)}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if type(value) is dict:
+        text = f"{{{', '.join(f'{key}: {in_brief(item)}' for key, item in _first(value.items()))}}}"
+    elif type(value) in (list, tuple):
+        inner = ", ".join(in_brief(item) for item in _first(value))
+        text = f"[{inner}]" if type(value) is list else f"({inner})"
+    elif value is None or isinstance(value, str | int):
+        text = str(value)
+    else:
+        text = type(value).__name__  # what it prints may be long, or take time
+    return text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH - 3]}..."
+
+
+def _first(items: Iterable[Any]) -> list[Any]:
+    return list(itertools.islice(items, 10))
 
 
 def tag(name: str, /, *children: Any, **attributes: Any) -> Html:

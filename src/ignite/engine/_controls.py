@@ -373,6 +373,12 @@ class Controls(Emitter, Serializable):
         """
         return Description(self)
 
+    def _repr_html_(self) -> str:
+        """Progress and handlers for notebooks."""
+        has_run = self.state.iteration > 0
+        progress = _cursor.describe_progress(self.state) if has_run else "not run yet"
+        return f"<p>{progress}</p>{self.describe()._repr_html_()}"
+
     def dry_run(self, data: Iterable[Any] | None = None, batches: int = 2) -> DryRun:
         """Tries everything once, in seconds, to find errors before a long run, and undoes its effects.
 

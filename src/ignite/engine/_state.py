@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from ignite._core.optional import LazyModule
 from ignite.base import Serializable
 from ignite.engine._handlers import key_of
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ignite.engine._cursor import Cursor
+
+markup = LazyModule("ignite._core.markup")  # for notebooks only
 
 __all__ = [
     "State",
@@ -126,6 +129,15 @@ class State:
                     f"\t{name}: {value if isinstance(value, int | float | str) else type(value)}"
                 )
         return "\n".join(lines) + "\n"
+
+    def _repr_html_(self) -> str:
+        """A table of all attributes for notebooks; tensors by their dtype and shape."""
+        rows = [
+            (name, markup.in_brief(value))
+            for name, value in vars(self).items()
+            if not name.startswith("_")
+        ]
+        return markup.table(["State", ""], rows, num_texts=2)
 
 
 class _Layout(Serializable):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ignite import distributed as idist
 from ignite._core.systems import on_disk
 from ignite.engine import Engine, Events
-from ignite.handlers._profilers.reports import parts_table, trace_events, write_trace
+from ignite.handlers._profilers.reports import parts_page, parts_table, trace_events, write_trace
 from ignite.handlers._profilers.timings import Part, Timings, check_engine
 
 __all__ = ["RunProfiler", "Spread"]
@@ -116,6 +116,9 @@ class RunProfiler:
         run; parts that are still running then count as the engine's own time.
         """
         return parts_table(self._timings.run, self._timings.whole)
+
+    def _repr_html_(self) -> str:
+        return parts_page(self._timings.run, self._timings.whole)
 
     def scalars(self, output: Any = None) -> dict[str, float]:
         """Returns the seconds of each part in this epoch, for trackers.

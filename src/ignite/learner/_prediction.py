@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from ignite import storage
+from ignite._core.markup import Text, join, table, tag
 from ignite._core.optional import import_optional
 from ignite._core.rng import capture_random_state, restore_random_state
 from ignite._core.trees import map_leaves, moved
@@ -306,7 +307,9 @@ def summary(model: nn.Module, example: Any = None) -> str:
     ]
     tensors: list[Tensor] = [*model.parameters(), *model.buffers()]
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return "\n".join([*lines, f"parameters and buffers: {size:,} bytes"])
+    footer = f"parameters and buffers: {size:,} bytes"
+    page = table(rows[0], rows[1:], num_texts=num_texts)
+    return Text("\n".join([*lines, footer]), join([page, tag("p", footer)]))
 
 
 def _shapes(model: nn.Module, example: Any) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +12,17 @@ from typing import Any, Self
 import torch
 
 from ignite import storage
+from ignite._core.markup import table, tag
 from ignite._core.optional import import_optional
 from ignite._core.systems import on_disk
+from ignite.learner._plot import plot
 
 __all__ = ["History", "checkpoints_in", "plain_value"]
 
 _MAX_ITEMS = 2**16
 _MAX_SHOWN = 6
+_MAX_ROWS = 40
+_NOT_RATED = ("epoch", "seconds")
 
 
 class History:
@@ -146,24 +151,31 @@ class History:
     def plot(self, names: list[str] | None = None) -> Any:
         """Plots metrics over epochs: losses on the left, all others on the right.
 
-        Returns the matplotlib figure.
+        A star marks the best epoch of each metric that declares whether higher is better, of the
+        validation if there is one.
+
+        Args:
+            names: names of the metrics; by default all that are single numbers.
+
+        Returns:
+            The matplotlib figure. A notebook draws it once, whether or not it is the result of a
+            cell.
 
         Raises:
             ModuleNotFoundError: matplotlib is not installed.
+            KeyError: the history has no such metric.
         """
-        pyplot = import_optional("matplotlib.pyplot", extra="plot")
         shown = [name for name in names or self._plotted if name not in ("epoch", "seconds")]
-        groups = [
-            [name for name in shown if ("loss" in name) == is_loss] for is_loss in (True, False)
-        ]
-        groups = [group for group in groups if group]
-        figure, axes = pyplot.subplots(1, len(groups), squeeze=False, figsize=(6 * len(groups), 4))
-        for ax, group in zip(axes[0], groups, strict=True):
-            for name in group:
-                ax.plot(self["epoch"], self[name], marker=".", label=name)
-            ax.set_xlabel("epoch")
-            ax.legend()
-        return figure
+        values = {name: self[name] for name in shown}
+        return plot(self["epoch"] if self.epochs else [], values, self._best_of(shown))
+
+    def _best_of(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Returns the best epoch of each metric that has a direction and a number."""
+        found = {}
+        for name in names:
+            with contextlib.suppress(ValueError):
+                found[name] = self.best(name)
+        return found
 
     @property
     def _plotted(self) -> list[str]:
@@ -201,6 +213,28 @@ class History:
             "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
             for line in lines
         )
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks, with the best value of each metric marked."""
+        names = self.names
+        best = {
+            name: row["epoch"]
+            for name, row in self._best_of([n for n in names if n not in _NOT_RATED]).items()
+            if "epoch" in row
+        }
+        rows = [
+            [
+                tag("b", "★ ", _shown(row.get(name)))
+                if row.get("epoch") is not None and best.get(name) == row.get("epoch")
+                else _shown(row.get(name))
+                for name in names
+            ]
+            for row in self.epochs
+        ]
+        if len(rows) > _MAX_ROWS:  # notebooks are saved
+            rest = ["..."] * len(names)
+            rows = [*rows[: _MAX_ROWS // 2], rest, *rows[-_MAX_ROWS // 2 :]]
+        return table(names, rows, num_texts=0)
 
     def __repr__(self) -> str:
         return f"<History of {len(self.epochs)} epochs, {len(self.steps)} steps>"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite import distributed as idist
+from ignite._core.markup import Html, Text, join, table, tag
 from ignite._core.systems import on_disk
 from ignite.engine import Engine
 from ignite.handlers import FastaiLRFinder
@@ -393,14 +394,33 @@ class Learner(TrainedModel):
 
     def describe(self) -> str:
         """Describes the configuration, and which handlers run when."""
-        shown = {
-            **self.config,
-            "task": "not known before the first fit" if self.task is None else self.task,
-        }
-        lines = [
-            f"{name}: {value}" for name, value in shown.items() if value not in (None, [], False)
-        ]
-        return "\n".join([*lines, "", str(self.trainer.describe())])
+        shown = self._shown()
+        lines = [f"{name}: {value}" for name, value in shown.items()]
+        engine = self.trainer.describe()
+        page = join([table([], shown.items(), num_texts=2), Html(engine._repr_html_())])
+        return Text("\n".join([*lines, "", str(engine)]), page)
+
+    def _shown(self) -> dict[str, Any]:
+        """The configuration, without options that are not used."""
+        task = "not known before the first fit" if self.task is None else self.task
+        shown = {**self.config, "task": task}
+        return {name: value for name, value in shown.items() if value not in (None, [], False)}
+
+    def _repr_html_(self) -> str:
+        """Configuration, history and handlers for notebooks."""
+        history = [Html(self.history._repr_html_())] if len(self.history) else []
+        return join(
+            [
+                tag("b", f"Learner of {self.config['model']}"),
+                table([], self._shown().items(), num_texts=2),
+                *history,
+                tag(
+                    "details",
+                    tag("summary", "Handlers"),
+                    Html(self.trainer.describe()._repr_html_()),
+                ),
+            ]
+        )
 
 
 def _name_of(one: Any) -> Any:

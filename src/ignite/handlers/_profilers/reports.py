@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ignite._core import markup
 from ignite._core.systems import on_disk
 from ignite.engine import Events
 from ignite.handlers._profilers.timings import Part
@@ -96,6 +97,27 @@ def parts_table(run: Part, whole: int) -> str:
         line = f"{shown:<{width}} {took / 1e9:>10.3f} {100 * took / max(whole, 1):>5.1f} %"
         lines.append(f"{line} {calls:>6} {_duration(took / calls)}" if calls else line)
     return "\n".join(lines)
+
+
+def parts_page(run: Part, whole: int) -> str:
+    """Returns the same table as HTML, with a bar for the share of each part."""
+    rows = []
+    for name, took, calls in (*_rows(run, whole, ""), ("whole", whole, 0)):
+        share = took / max(whole, 1)
+        indent = (len(name) - len(name.lstrip())) / 2
+        style = (
+            f"background:linear-gradient(to right,rgba(80,140,220,.35) {share:.1%},transparent 0)"
+        )
+        rows.append(
+            [
+                markup.tag("span", name.strip(), style=f"padding-left:{indent:g}em"),
+                f"{took / 1e9:.3f}",
+                markup.tag("div", f"{share:.1%}", style=f"min-width:8em;{style}"),
+                calls or "",
+                _duration(took / calls).strip() if calls else "",
+            ]
+        )
+    return markup.table(["part", "seconds", "share", "calls", "mean"], rows)
 
 
 def _rows(part: Part, whole: int, indent: str) -> Iterator[tuple[str, int, int]]:
