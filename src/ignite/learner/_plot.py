@@ -48,7 +48,7 @@ def plot(
                 ax.scatter(*at, s=140, color=color, marker="*", zorder=3, label=label)
         ax.set_xlabel("epoch")
         ax.set_ylabel("loss" if group and "loss" in group[0] else "metric")
-        ax.xaxis.set_major_locator(locator(integer=True))
+        ax.xaxis.set_major_locator(locator(integer=True, min_n_ticks=1))
         if len(epochs) == 1:
             ax.set_xlim(epochs[0] - 0.5, epochs[0] + 0.5)
         ax.grid(alpha=0.3)
