@@ -119,6 +119,22 @@ def test_sessions_and_their_ends():
     assert [timeline.epoch_at(step) for step in (0, 5, 10, 15, 20, 25)] == [0, 0.5, 1, 1.5, 2, 2.5]
 
 
+def test_commands_that_were_obeyed_are_marked():
+    done = {"command": "set", "is_done": True, "text": "lr=0.01"}
+    run = make_run(
+        [
+            (0.0, "started", 0, 0),
+            (2.0, "control", 7, 1, done),
+            (3.0, "control", 8, 1, {**done, "is_done": False}),
+            (4.0, "failed", 9, 1),
+        ]
+    )
+    assert [(mark.kind, mark.step, mark.text) for mark in Timeline(run).marks] == [
+        ("control", 7, "set: lr=0.01"),
+        ("failed", 9, "failed: None: None"),
+    ]
+
+
 def make_run(events):
     """A run from events alone."""
     from pathlib import Path

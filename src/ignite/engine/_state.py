@@ -137,7 +137,7 @@ class State:
             for name, value in vars(self).items()
             if not name.startswith("_")
         ]
-        return markup.table(["State", ""], rows, num_texts=2)
+        return str(markup.table(["State", ""], rows, num_texts=2))
 
 
 class _Layout(Serializable):

@@ -6,7 +6,9 @@
   let axis = "step", isLog = false;
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const titles = {step: "step", epoch: "epoch", elapsed: "training time", clock: "time (UTC)"};
-  const symbols = {resumed: "triangle-up", failed: "x", killed: "x-thin-open", stopped: "square"};
+  const symbols = {resumed: "triangle-up", failed: "x", killed: "x-thin-open", stopped: "square",
+    control: "diamond-open"};
+  const isGood = kind => kind === "resumed" || kind === "control";
 
   const plain = text => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const style = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -63,7 +65,7 @@
       x.forEach(at => shapes.push({type: "line", xref: "x", yref: "paper", x0: at, x1: at, y0: 0, y1: 1,
         line: {color: color(run, 0.55), width: 1, dash: "dot"}}));
       traces.push({
-        type: "scatter", mode: "markers", x, y: known.map(mark => mark.kind === "resumed" ? 0.92 : 1), yaxis: "y2", cliponaxis: false,
+        type: "scatter", mode: "markers", x, y: known.map(mark => isGood(mark.kind) ? 0.92 : 1), yaxis: "y2", cliponaxis: false,
         marker: {symbol: known.map(mark => symbols[mark.kind] || "circle"), size: 9, color: color(run),
           line: {color: color(run), width: 2}},
         text: known.map(mark => plain(`${figures.runs[run].name}: ${mark.text}`)), hovertemplate: "%{text}<extra></extra>",
@@ -114,8 +116,8 @@
       ...shown.flatMap(i => figures.sessions[i].marks.map(mark => ({
         type: "scatter", mode: "markers", x: [date(mark.clock)], y: [name(i)], text: [plain(mark.text)],
         hovertemplate: "%{text}<extra></extra>",
-        marker: {symbol: symbols[mark.kind] || "circle", size: 11, color: colorOf(mark.kind === "resumed" ? "running" : mark.kind),
-          line: {width: 2, color: colorOf(mark.kind === "resumed" ? "running" : mark.kind)}}}))),
+        marker: {symbol: symbols[mark.kind] || "circle", size: 11, color: colorOf(isGood(mark.kind) ? "running" : mark.kind),
+          line: {width: 2, color: colorOf(isGood(mark.kind) ? "running" : mark.kind)}}}))),
     ], layout({
       xaxis: {type: "date", nticks: box.clientWidth < 600 ? 3 : 6, tickangle: 0}, yaxis: {type: "category", autorange: "reversed"}, margin: {l: 40, r: 12, t: 8, b: 40},
     }), config);
@@ -127,7 +129,7 @@
     if (traces.some(trace => trace.is_faint)) texts.push("Faint: each logged step; strong: mean of the epoch.");
     if (traces.some(trace => trace.phase === "validation")) texts.push("Solid: training; dashed: validation.");
     if (figures.sessions.some(one => one.marks.length))
-      texts.push("Dotted lines: ▲ resumed, ✕ failed or killed, ■ stopped.");
+      texts.push("Dotted lines: ▲ resumed, ✕ failed or killed, ■ stopped, ◇ commands.");
     if (!traces.length) texts.push("No curves are recorded.");
     document.getElementById("key").textContent = texts.join(" ");
   }

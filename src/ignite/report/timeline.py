@@ -43,7 +43,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something to mark on the axis of time: a resume, a failure, a stop, a kill."""
+    """Something to mark on the axis of time: a resume, a failure, a stop, a kill, a command."""
 
     kind: str
     time: float
@@ -61,7 +61,7 @@ class Timeline:
 
     def __init__(self, run: Run, now: float | None = None) -> None:
         self.spans = _spans(run, time.time() if now is None else now)
-        self.marks = _marks(self.spans)
+        self.marks = _marks(self.spans, run.events)
         # The epoch that ends with each step.
         ends = [(row["step"], row["epoch"]) for row in run.epochs if row.get("epoch")]
         self._steps: list[int] = [0, *(step for step, _ in ends)]
@@ -140,8 +140,14 @@ def _may_be_running(start: Mapping[str, Any], silent_s: float) -> bool:
     return silent_s < _SILENT_S
 
 
-def _marks(spans: Sequence[Span]) -> list[Mark]:
-    marks = []
+def _marks(spans: Sequence[Span], events: Sequence[Mapping[str, Any]]) -> list[Mark]:
+    marks = [
+        Mark(
+            "control", event["time"], event["step"], f"{event.get('command')}: {event.get('text')}"
+        )
+        for event in events
+        if event["event"] == "control" and event.get("is_done")
+    ]
     for i, span in enumerate(spans):
         if i:
             text = f"resumed at step {span.step}" if span.step else "started again at step 0"
@@ -149,4 +155,4 @@ def _marks(spans: Sequence[Span]) -> list[Mark]:
         if span.outcome in ("failed", "killed", "stopped"):
             text = f"{span.outcome}: {span.text}" if span.text else span.outcome
             marks.append(Mark(span.outcome, span.end, span.last_step, text))
-    return marks
+    return sorted(marks, key=lambda mark: mark.time)
