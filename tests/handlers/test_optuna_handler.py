@@ -205,7 +205,11 @@ def live(value_of, folder, last=None):
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
-    optuna.create_study(study_name="search", storage=f"sqlite:///{folder}/study.db")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/study.db")
+    optuna.create_study(study_name="search", storage=storage)
+    # Closes the connections. Python 3.13 warns about those that the garbage collector finds.
+    storage.remove_session()
+    storage.engine.dispose()
     return folder / "study.db"
 
 
