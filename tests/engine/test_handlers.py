@@ -1,10 +1,13 @@
+import functools
+import inspect
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ignite.engine import Engine, Events
 from ignite.engine._emitter import call_each, call_handlers
-from ignite.engine._handlers import Payload, Table, register
+from ignite.engine._handlers import Payload, Table, can_take, register
 
 NOTHING = Payload()
 
@@ -135,3 +138,57 @@ def test_handlers_added_and_removed_by_other_handlers_are_those_of_a_list(change
             )
         expected += [(epoch, i) for _, i in sorted(listed, key=lambda entry: entry[0])]
     assert called == expected
+
+
+class Callables:
+    def __call__(self, engine, x=1): ...
+
+    def method(self, engine): ...
+
+    def of_any(*args): ...
+
+    def with_key(self, engine, *, key): ...
+
+    @staticmethod
+    def static(engine, x): ...
+
+    @classmethod
+    def of_class(cls, engine, x=1): ...
+
+
+def wrapping(engine, x): ...
+
+
+@functools.wraps(wrapping)
+def wrapped(*args): ...
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        lambda: 0,
+        lambda engine: 0,
+        lambda engine, x=1: 0,
+        lambda engine, x, /, y=1, z=2: 0,
+        lambda *args: 0,
+        lambda engine, *args, key=1: 0,
+        lambda engine, *, key: 0,
+        lambda engine, **kwargs: 0,
+        *(getattr(Callables(), n) for n in ("method", "of_any", "with_key", "static", "of_class")),
+        Callables(),
+        Callables.method,
+        wrapped,
+        functools.partial(wrapping, 1),
+    ],
+)
+def test_what_a_handler_accepts_is_what_its_signature_says(handler):
+    for num in range(5):
+        args = ("x",) * num
+        for kwargs in ({}, {"key": 1}):
+            try:
+                inspect.signature(handler).bind(*args, **kwargs)
+            except TypeError:
+                expected = False
+            else:
+                expected = True
+            assert can_take(handler, args, kwargs) is expected, (num, kwargs)

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from ignite.distributed import rollcall
 from ignite.engine import Engine, Events, together
 
 
@@ -40,7 +41,7 @@ def rolls(monkeypatch):
     made = []
     monkeypatch.setattr(sys.modules["ignite.engine.engine"], "get_world_size", lambda: 2)
     monkeypatch.setattr(
-        together, "call_roll", lambda run, names: made.append(FakeRoll(run, names)) or made[-1]
+        rollcall, "call_roll", lambda run, names: made.append(FakeRoll(run, names)) or made[-1]
     )
     return made
 
@@ -50,7 +51,7 @@ def step(engine, batch):
 
 
 def test_a_single_process_uses_no_collective(monkeypatch):
-    monkeypatch.setattr(together, "call_roll", lambda *_: pytest.fail("the store was touched"))
+    monkeypatch.setattr(rollcall, "call_roll", lambda *_: pytest.fail("the store was touched"))
     engine, decider = Engine(step), Decider()
     engine.add_event_handler(Events.ITERATION_COMPLETED, decider)
     engine.run([1])

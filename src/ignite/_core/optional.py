@@ -86,9 +86,10 @@ def names_when_used(package: str) -> tuple[Callable[[str], Any], Callable[[], li
     import.
     """
     module = sys.modules[package]
-    homes = _homes(module)
+    homes_of = functools.cache(_homes)  # read when the first name is used
 
     def look_up(name: str) -> Any:
+        homes = {} if name.startswith("__") else homes_of(module)
         if name in homes:
             value = getattr(importlib.import_module(homes[name]), name)
             setattr(module, name, value)

@@ -69,6 +69,7 @@ __all__ = [
     "state_of_scheduler",
     "storage_id",
     "submodules",
+    "total_weight_of",
     "version_of",
     "worker_of_next_batch",
     "worker_processes",
@@ -163,6 +164,18 @@ def saved_for_backward(node: Any, name: str) -> Any:
         name: the name, such as ``"reduction"``.
     """
     return getattr(node, f"_saved_{name}", None)
+
+
+def total_weight_of(node: Any) -> Any:
+    """Returns the weight that a mean of ``nll_loss`` was divided by, which it has kept; else None.
+
+    Without the names, targets that are not ignored are counted.
+
+    Args:
+        node: a ``grad_fn``, or None.
+    """
+    is_mean = getattr(node, "_saved_reduction", None) == 1
+    return getattr(node, "_saved_total_weight", None) if is_mean else None
 
 
 # File formats.

@@ -31,7 +31,6 @@ from ignite.distributed.utils import (
     new_group,
     one_rank_first,
     one_rank_only,
-    registered_computation_models,
     set_local_rank,
     show_config,
     spawn,
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
         auto_model,
         auto_optim,
     )
+    from ignite.distributed.comp_models import registered_computation_models
     from ignite.distributed.launcher import Parallel
 
 __all__ = [

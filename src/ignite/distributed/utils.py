@@ -9,8 +9,9 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ignite._core.optional import LazyModule
 from ignite.distributed._collectives import (
     all_gather,
     all_gather_tensors_with_shapes,
@@ -36,7 +37,11 @@ from ignite.distributed._process_group import (
     new_group,
     set_local_rank,
 )
-from ignite.distributed.comp_models import registered_computation_models
+
+if TYPE_CHECKING:
+    from ignite.distributed.comp_models import registered_computation_models
+else:
+    comp_models = LazyModule("ignite.distributed.comp_models")  # few programs need them
 
 __all__ = [
     "all_gather",
@@ -71,6 +76,12 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def __getattr__(name: str) -> Any:
+    if name == "registered_computation_models":
+        return comp_models.registered_computation_models
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def model_name() -> str:

@@ -13,7 +13,6 @@ from ignite._core.optional import LazyModule
 from ignite._core.trees import items_restorer
 from ignite.base import Serializable
 from ignite.engine import _cursor, _fetch
-from ignite.engine._description import Description
 from ignite.engine._emitter import Emitter
 from ignite.engine._handlers import key_of
 from ignite.engine._trace import Trace, Watcher
@@ -22,12 +21,14 @@ from ignite.engine.events import Events
 if TYPE_CHECKING:
     from ignite._core.rng import RandomState
     from ignite.base import BoundaryRequest, RunContext, RunSaver
-    from ignite.engine import _dry_run
+    from ignite.engine import _description, _dry_run
     from ignite.engine import control as _control
+    from ignite.engine._description import Description
     from ignite.engine._dry_run import DryRun
     from ignite.engine.control import Commands, Control
 else:
     _control = LazyModule("ignite.engine.control")  # imports torch's optimizers
+    _description = LazyModule("ignite.engine._description")
     _dry_run = LazyModule("ignite.engine._dry_run")  # imports storage and torch's optimizers
 
 __all__ = ["Controls", "entered", "outermost_engine", "within"]
@@ -371,7 +372,7 @@ class Controls(Emitter, Serializable):
 
         Text, or HTML in a notebook.
         """
-        return Description(self)
+        return _description.Description(self)
 
     def _repr_html_(self) -> str:
         """Progress and handlers for notebooks."""

@@ -15,7 +15,13 @@ from numbers import Real
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ignite._core.calls import describe_signature, name_of, signature_of, source_location
+from ignite._core.calls import (
+    accepts,
+    describe_signature,
+    name_of,
+    signature_of,
+    source_location,
+)
 from ignite.engine._filters import FOR_EVER, Combined, DueAt, Filter, Last, LastGate, bind
 
 if TYPE_CHECKING:
@@ -33,6 +39,7 @@ __all__ = [
     "RemovableEventHandle",
     "Table",
     "Tables",
+    "can_take",
     "compile_filter",
     "is_event",
     "key_of",
@@ -43,7 +50,6 @@ __all__ = [
 
 NO_KWARGS: Mapping[str, Any] = {}
 _PLACEHOLDER = object()
-_ANY_SIGNATURE = inspect.signature(lambda *args, **kwargs: None)
 
 # Ways to call a handler, the most common first.
 WITH_ENGINE, WITHOUT_ENGINE, IN_FULL = range(3)
@@ -323,10 +329,6 @@ def register(
     """
     if not callable(handler):
         raise TypeError(f"handler should be callable, but given {handler!r}")
-    try:
-        signature = signature_of(handler)
-    except ValueError:  # some built-in functions have no signature
-        signature = _ANY_SIGNATURE
     payload_args = (_PLACEHOLDER,) * len(table.payload.args)
     payload_kwargs = dict.fromkeys(table.payload.kwargs, _PLACEHOLDER)
     attempts = [(True, True), (False, True)]
@@ -336,11 +338,8 @@ def register(
         engine_args = (_PLACEHOLDER,) if takes_engine else ()
         event_args = payload_args if takes_payload else ()
         event_kwargs = payload_kwargs if takes_payload else {}
-        try:
-            signature.bind(*engine_args, *event_args, *args, **{**kwargs, **event_kwargs})
-        except TypeError:
-            continue
-        break
+        if can_take(handler, (*engine_args, *event_args, *args), {**kwargs, **event_kwargs}):
+            break
     else:
         raise ValueError(_misfit(handler, table, args, kwargs))
     is_plain = not (args or kwargs or table.payload.args or table.payload.kwargs)
@@ -351,8 +350,39 @@ def register(
     )
 
 
+def can_take(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a handler or a step can be called with these arguments; True if its signature is unknown."""
+    plain, num_bound = (None, 0) if kwargs else _plain_function(function)
+    if plain is None:
+        return accepts(function, *args, **kwargs)
+    # Arithmetic, because a signature takes as long as an iteration of the loop.
+    code, num = plain.__code__, len(args) + num_bound
+    if code.co_kwonlyargcount > len(plain.__kwdefaults__ or ()):
+        return False
+    most = num if code.co_flags & inspect.CO_VARARGS else code.co_argcount
+    return code.co_argcount - len(plain.__defaults__ or ()) <= num <= most
+
+
+def _plain_function(one: Any) -> tuple[FunctionType | None, int]:
+    """Returns the function of a callable, if its code tells the signature, and how many arguments are bound."""
+    found, num_bound = one, 0
+    if isinstance(one, MethodType):
+        found, num_bound = one.__func__, 1
+    elif not isinstance(one, FunctionType | type):
+        found, num_bound = getattr(type(one), "__call__", None), 1  # noqa: B004 - the function itself
+        if hasattr(one, "__signature__") or hasattr(one, "__wrapped__"):
+            return None, 0
+    if not isinstance(found, FunctionType):
+        return None, 0
+    is_plain = vars(found).keys().isdisjoint(("__wrapped__", "__signature__"))
+    return (found, num_bound) if is_plain else (None, 0)
+
+
 def _has_parameter(func: Callable[..., Any], name: str) -> bool:
     """Whether ``func`` has an explicit parameter ``name`` that can be passed by keyword."""
+    plain, _ = _plain_function(func)
+    if plain is not None and name not in plain.__code__.co_varnames:
+        return False
     try:
         parameter = signature_of(func).parameters.get(name)
     except ValueError:

@@ -6,6 +6,7 @@ No other module knows it.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -354,9 +355,9 @@ def _end_epoch(engine: Controls, verdict: Verdict) -> Verdict | None:
     if verdict is not Verdict.END_EPOCH or not skip_completed:
         stop = _fire(engine, Events.EPOCH_COMPLETED, BETWEEN_EPOCHS)
     state.times["EPOCH_COMPLETED"] = seconds = watch.elapsed()
-    engine.logger.info(
-        "Epoch[%s] Complete. Time taken: %s", state.epoch, clock.format_duration(seconds)
-    )
+    if engine.logger.isEnabledFor(logging.INFO):
+        taken = clock.format_duration(seconds)
+        engine.logger.info("Epoch[%s] Complete. Time taken: %s", state.epoch, taken)
     return stop
 
 
@@ -371,7 +372,9 @@ def _finish(engine: Controls, verdict: Verdict) -> None:
     if engine._should_terminate != "skip_completed":
         engine._fire_event(Events.COMPLETED)
     state.times["COMPLETED"] = seconds = watch.elapsed()
-    engine.logger.info("Engine run finished. Time taken: %s", clock.format_duration(seconds))
+    if engine.logger.isEnabledFor(logging.INFO):
+        taken = clock.format_duration(seconds)
+        engine.logger.info("Engine run finished. Time taken: %s", taken)
 
 
 def _fire(engine: Controls, event: Events, moment: int) -> Verdict | None:

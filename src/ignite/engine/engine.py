@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
-from ignite._core.calls import accepts, describe_signature, name_of
+from ignite._core.calls import describe_signature, name_of
 from ignite._core.clock import Stopwatch
 from ignite._core.old_arguments import OldOrder, takes_old, warn_program
 from ignite._core.optional import LazyModule
@@ -19,6 +19,7 @@ from ignite.distributed import get_world_size
 from ignite.engine import _cursor, _fetch, _loop, together
 from ignite.engine._controls import Controls, entered, outermost_engine
 from ignite.engine._cursor import Course, Cursor, Request, describe_progress, describe_start
+from ignite.engine._handlers import can_take
 from ignite.engine._state import State, load_progress, save_progress
 from ignite.engine.events import CallableEvents, CallableEventWithFilter, EventEnum, Events  # noqa: F401 - programs look here
 
@@ -86,7 +87,7 @@ class Engine(Controls, Generic[Batch, Output]):
         self.logger = logging.getLogger(f"ignite.engine.engine.{type(self).__name__}")
         self.state = State()
         super().__init__()
-        if not accepts(process_function, self, None):
+        if not can_take(process_function, (self, None), {}):
             raise ValueError(
                 f"Error adding {name_of(process_function)} 'process_function': should accept "
                 f"(engine, batch), but takes {describe_signature(process_function)}"

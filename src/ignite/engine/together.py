@@ -16,12 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ignite.distributed.rollcall import Roll, call_roll
+from ignite._core.optional import LazyModule
 from ignite.engine._handlers import objects_behind
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:
+    from ignite.distributed import rollcall
     from ignite.engine._controls import Controls
+else:
+    rollcall = LazyModule("ignite.distributed.rollcall")  # for several processes
 
 __all__ = ["any_process", "is_everywhere"]
 
@@ -39,7 +42,7 @@ _OF_THE_RUN = frozenset(
 class Attendance:
     """The deciding handlers of all processes in a run, and the names of those of this process."""
 
-    roll: Roll
+    roll: rollcall.Roll
     names: dict[tuple[int, str], str]
     """The name of a handler, equal in all processes, by the id of its object and its event."""
 
@@ -59,7 +62,9 @@ def begin(engine: Controls) -> Attendance | None:
             needed[id(owner)] = (_numbered(kind.__qualname__, counts), kind.needs_all_processes)
         elif hasattr(kind, "decides_together") and (id(owner), event) not in names:
             names[id(owner), event] = _numbered(f"{kind.__qualname__}@{event}", counts)
-    roll = call_roll(_describe(engine), [*names.values(), *(name for name, _ in needed.values())])
+    roll = rollcall.call_roll(
+        _describe(engine), [*names.values(), *(name for name, _ in needed.values())]
+    )
     if roll is None:
         return None
     for name, what in needed.values():

@@ -152,7 +152,8 @@ def attached(
         stack.callback(added.take_off)
         with added:
             _add(trainer, evaluator, recorder, handlers)
-            shown(trainer, evaluator, recorder, handlers.progress)
+            if handlers.progress is not False:
+                shown(trainer, evaluator, recorder, handlers.progress)
             if handlers.validation is not None and evaluator is not None:
                 _let_validate(trainer, evaluator, handlers.validation.evaluate, stack)
             if handlers.folder is not None:

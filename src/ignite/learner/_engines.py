@@ -69,6 +69,8 @@ class Batches:
         """Returns (x, y) or (x, Weighted(y, w)) on the device."""
         if type(batch) in (tuple, list) and len(batch) == 2:  # the usual case
             (x, y), weight = batch, None
+            if type(x) is Tensor and type(y) is Tensor and x.device == y.device == device:
+                return x, y
         else:
             x, y, weight = self.parts(batch)
         if y is None:

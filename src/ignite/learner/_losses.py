@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ignite._core.averages import num_averaged
 from ignite._core.calls import signature_of
-from ignite._core.torch_private import saved_for_backward
+from ignite._core.torch_private import total_weight_of
 from ignite._core.trees import in_float32, map_leaves
 from ignite.engine import CountedLoss
 from ignite.exceptions import NotComputableError
@@ -216,6 +216,15 @@ class TrainingLoss:
         return y if y.dtype == y_pred.dtype else y.to(y_pred.dtype)
 
     def _ready(self, y_pred: Any, y: Any) -> tuple[Any, Any]:
+        if (
+            self._has_classes
+            and type(y_pred) is type(y) is Tensor
+            and y_pred.dtype is torch.float32
+            and y.dtype is torch.int64
+            and y.ndim
+            and y.shape[0] != 1
+        ):  # the usual case: nothing has to be converted
+            return y_pred, y
         y_pred = self.row_kept(y_pred, y)
         y = self.fitted(y_pred, y)
         if self._is_of_numbers and y_pred.shape != y.shape:
@@ -265,8 +274,8 @@ class TrainingLoss:
         if y.is_floating_point():  # probabilities of classes
             return y.numel() // (y.shape[1] if y.ndim > 1 else y.numel())
         node = loss.grad_fn if y.numel() < _MAX_EXACT else None
-        noted = saved_for_backward(node, "total_weight")
-        if noted is not None and loss.ndim == 0 and saved_for_backward(node, "reduction") == 1:
+        noted = total_weight_of(node)
+        if noted is not None and loss.ndim == 0:
             return noted.item() if noted.is_cpu else noted
         counts = y != self._options.get("ignore_index", -100)
         weight = self._options.get("weight")

@@ -35,7 +35,7 @@ def call_for(loss: Any) -> Callable[[Any, Any], Any]:
 
 
 def _call_for_scores(model: Any, x: Any) -> Any:
-    output = call_model(model, x)
+    output = model(x) if type(x) is Tensor else call_model(model, x)  # the usual case first
     return output if type(output) is Tensor else class_scores(output)
 
 

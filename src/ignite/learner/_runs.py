@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Collection, Mapping
 from importlib import metadata
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +128,12 @@ class Recorder:
             num_counted: number of elements it is the mean of, a number or a tensor of one element.
             is_sum: whether it is their sum.
         """
-        if isinstance(loss, Tensor) and loss.is_cpu:
-            loss = (
-                loss.item()
-            )  # no synchronization needed, and many small tensors would fragment memory
+        if type(loss) is Tensor and loss.is_cpu:
+            # No synchronization is needed, and many small tensors would fragment memory.
+            loss = loss.item()
+            if not self._pending and not isinstance(num_counted, Tensor):
+                self._add(loss, num_counted, is_sum)
+                return
         self._pending.append((loss, num_counted, is_sum))
         if len(self._pending) >= _MAX_PENDING:
             self._settle()
@@ -200,10 +203,9 @@ class Recorder:
         if is_shared and idist.get_world_size() > 1:
             sums = [pair for pairs in idist.all_gather(sums) for pair in pairs]
         if sums:
-            num_counted = math.fsum(count for _, count in sums)
-            row["loss"] = (
-                math.fsum(total for total, _ in sums) / num_counted if num_counted else math.nan
-            )
+            num_counted = math.fsum(map(itemgetter(1), sums))
+            total = math.fsum(map(itemgetter(0), sums))
+            row["loss"] = total / num_counted if num_counted else math.nan
         return row
 
     def _close(self, row: dict[str, Any]) -> None:
@@ -227,8 +229,11 @@ class Recorder:
         for loss, count, is_sum in pending:
             loss = next(read) if isinstance(loss, Tensor) else float(loss)
             count = next(read) if isinstance(count, Tensor) else count
-            self.history.steps.append(loss)
-            self._sums.append((loss if is_sum else loss * count, count))
+            self._add(loss, count, is_sum)
+
+    def _add(self, loss: float, num_counted: float, is_sum: bool) -> None:
+        self.history.steps.append(loss)
+        self._sums.append((loss if is_sum else loss * num_counted, num_counted))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the history, and the first step of the current epoch with the sums for its loss.

@@ -1,17 +1,24 @@
-"""Factories of engines that train or evaluate a model."""
+"""Factories of engines that train or evaluate a model, and of training steps in other precisions."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import torch
+from torch import Tensor, nn
 
+from ignite._core.calls import signature_of
 from ignite._core.optional import LazyModule
 from ignite.base import Attachable
 from ignite.engine._supervised.evaluation_step import (
     EVALUATION_ARGUMENTS,
+    ApexPrecision,
+    FullPrecision,
+    MixedPrecision,
+    XlaPrecision,
     _call_model,
     _identity,
     _pred_and_target,
@@ -20,15 +27,127 @@ from ignite.engine._supervised.evaluation_step import (
     takes_earlier_output,
     with_arguments,
 )
-from ignite.engine._supervised.training_step import BackpropEvents, TrainingStep, _loss_item
-from ignite.engine.deterministic import DeterministicEngine
+from ignite.engine._supervised.training_step import (
+    BackpropEvents,
+    TrainingStep,
+    _loss_item,
+    supervised_training_step,
+)
+from ignite.engine._trace import Step
 from ignite.engine.engine import Engine
 from ignite.engine.events import Events
 
 if TYPE_CHECKING:
+    from ignite.engine import deterministic as _deterministic
     from ignite.engine._supervised import split_step
 else:
+    _deterministic = LazyModule("ignite.engine.deterministic")
     split_step = LazyModule("ignite.engine._supervised.split_step")  # few programs need it
+
+P = ParamSpec("P")
+
+
+def _same_parameters(
+    other: Callable[P, Step],
+) -> Callable[[Callable[..., Step]], Callable[P, Step]]:
+    """Gives a function that passes its arguments on to ``other`` the signature of ``other``."""
+
+    def declare(function: Callable[..., Step]) -> Callable[P, Step]:
+        function.__signature__ = signature_of(other)  # type: ignore[attr-defined]
+        function.__annotations__ = other.__annotations__
+        return function
+
+    return declare
+
+
+@takes_earlier_output
+@with_arguments(
+    model="the model. If ``device`` is None, autocast is for the device of its parameters."
+)
+def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: Callable[[Any, Any], Tensor] | nn.Module,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., Any] = _prepare_batch,
+    model_transform: Callable[[Any], Any] = _identity,
+    output_transform: Callable[[Any, Any, Any, Tensor], Any] = _loss_item,
+    scaler: Any = None,
+    gradient_accumulation_steps: int = 1,
+    model_fn: Callable[[Any, Any], Any] = _call_model,
+    *,
+    clip_grad_norm: float | None = None,
+    clip_grad_value: float | None = None,
+    amp_dtype: str | torch.dtype | None = None,
+    compile: bool | Mapping[str, Any] = False,
+) -> Step:
+    """Creates the step of supervised training under autocast.
+
+    Like :func:`supervised_training_step`, with the forward pass and the loss under autocast. If the
+    model returns float16 or bfloat16, ``loss_fn`` and ``output_transform`` get float32.
+
+    Args:
+        {arguments}
+
+    Raises:
+        ValueError: a number is out of range, or autocast does not support the dtype.
+        TypeError: ``gradient_accumulation_steps`` is not an integer.
+    """
+    step = supervised_training_step(
+        model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform, output_transform,
+        gradient_accumulation_steps, model_fn,
+        clip_grad_norm=clip_grad_norm, clip_grad_value=clip_grad_value, compile=compile,
+    )  # fmt: skip
+    return _in_precision(MixedPrecision(device, model, amp_dtype, scaler), step)
+
+
+@takes_earlier_output
+@with_arguments()
+@_same_parameters(supervised_training_step)
+def supervised_training_step_apex(*args: Any, **options: Any) -> Step:
+    """Creates the step of supervised training with mixed precision by NVIDIA's apex.
+
+    Like :func:`supervised_training_step`, with the loss scaled by apex.
+
+    Args:
+        {arguments}
+
+    Raises:
+        ModuleNotFoundError: apex is not installed.
+        ValueError: a number is out of range.
+        TypeError: ``gradient_accumulation_steps`` is not an integer.
+    """
+    return _in_precision(ApexPrecision(), supervised_training_step(*args, **options))
+
+
+@takes_earlier_output
+@with_arguments()
+@_same_parameters(supervised_training_step)
+def supervised_training_step_tpu(*args: Any, **options: Any) -> Step:
+    """Creates the step of supervised training on a device of torch_xla, such as a TPU.
+
+    Like :func:`supervised_training_step`; gradients are clipped before they are reduced over
+    devices.
+
+    Args:
+        {arguments}
+
+    Raises:
+        ModuleNotFoundError: torch_xla is not installed.
+        ValueError: a number is out of range.
+        TypeError: ``gradient_accumulation_steps`` is not an integer.
+    """
+    return _in_precision(XlaPrecision(), supervised_training_step(*args, **options))
+
+
+def _in_precision(precision: FullPrecision, step: Any) -> Step:
+    converted: TrainingStep = dataclasses.replace(
+        step,
+        precision=precision,
+        model_transform=precision.with_full_output(step.model_transform),
+    )
+    return converted
 
 
 @takes_earlier_output
@@ -111,7 +230,9 @@ def create_supervised_trainer(  # noqa: PLR0913 - Ignite's signature
     )  # fmt: skip
     if is_split:
         step = split_step.SplitStep.of(step)
-    trainer: Engine[Any, Any] = DeterministicEngine(step) if deterministic else Engine(step)
+    trainer: Engine[Any, Any] = (
+        _deterministic.DeterministicEngine(step) if deterministic else Engine(step)
+    )
     trainer.register_events(*BackpropEvents)
     _warn_of_bfloat16(trainer, mode, amp_dtype, device_type_of(device, model))
     if chosen_scaler is not None and scaler is True:

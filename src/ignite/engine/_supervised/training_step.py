@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ignite._core.calls import signature_of
 from ignite._core.torch_private import COMPILED_MODULE_NAME
 from ignite.engine._cursor import is_last_in_epoch
 from ignite.engine._supervised.evaluation_step import (
     NO_CONTEXT,
-    ApexPrecision,
     FullPrecision,
-    MixedPrecision,
     Mode,
-    XlaPrecision,
     _call_model,
     _compiled,
     _identity,
@@ -35,8 +31,6 @@ from ignite.engine.events import EventEnum
 
 if TYPE_CHECKING:
     from ignite.engine.engine import Engine
-
-P = ParamSpec("P")
 
 
 class BackpropEvents(EventEnum):
@@ -160,6 +154,9 @@ class TrainingStep:
 
     def __post_init__(self) -> None:
         self._training = Mode(self.model, is_training=True)
+        # Methods that only pass calls on take longer than a small layer.
+        self._is_plain = type(self.precision) is FullPrecision
+        self._clips = self.clipping.is_on
         if not isinstance(self.accumulation_steps, int):
             raise TypeError(
                 "gradient_accumulation_steps should be an integer, but given "
@@ -181,32 +178,14 @@ class TrainingStep:
             self._drop_gradients()
             self._counted = None
         self._training.enter()
-        is_last = self._is_last_of_window(engine)
-        with NO_CONTEXT if is_last else self._without_sync():
-            x, y = self.prepare_batch(batch)
-            with self.precision.autocast():
-                y_pred = self.model_fn(self.called_model, x)
-                if self.model_transform is not _identity:
-                    y_pred = self.model_transform(y_pred)
-                loss = self.loss_fn(y_pred, y)
-            counted = None
-            if type(loss) is CountedLoss:
-                counted, loss = loss, loss.loss
-            self.loss = loss
-            try:
-                engine._pass(_BACKWARD_STARTED)
-            finally:
-                self.loss = None
-            if engine._skip_requested:
-                return None
-            self.num_accumulated = (
-                0  # after an exception, the gradients are incomplete and must not be used
-            )
-            if counted is not None:
-                share = self._share_of(counted, num_before, is_last)
-            else:
-                share = loss if self.accumulation_steps == 1 else loss / self.accumulation_steps
-            self.precision.backward(share, self.optimizer)
+        is_last = num_before + 1 >= self.accumulation_steps or self._ends_early(engine)
+        if is_last:
+            found = self._add_gradients(engine, batch, num_before, is_last)
+        else:
+            with self._without_sync():
+                found = self._add_gradients(engine, batch, num_before, is_last)
+        if found is None:
+            return None
         engine._pass(_BACKWARD_COMPLETED)
         if engine._skip_requested:
             return None
@@ -215,7 +194,46 @@ class TrainingStep:
             self._step(engine)
             if engine._skip_requested:
                 return None
-        return self.output_transform(x, y, y_pred, loss)
+        return self.output_transform(*found)
+
+    def _add_gradients(
+        self, engine: Engine[Any, Any], batch: Any, num_before: int, is_last: bool
+    ) -> tuple[Any, Any, Any, Tensor] | None:
+        """Adds the gradients of a batch; returns ``(x, y, y_pred, loss)``, or None if it is skipped."""
+        x, y = self.prepare_batch(batch)
+        if self._is_plain:
+            y_pred, loss = self._forward(x, y)
+        else:
+            with self.precision.autocast():
+                y_pred, loss = self._forward(x, y)
+        counted = None
+        if type(loss) is CountedLoss:
+            counted, loss = loss, loss.loss
+        self.loss = loss
+        try:
+            engine._pass(_BACKWARD_STARTED)
+        finally:
+            self.loss = None
+        if engine._skip_requested:
+            return None
+        # After an exception, the gradients are incomplete and must not be used.
+        self.num_accumulated = 0
+        if counted is not None:
+            share = self._share_of(counted, num_before, is_last)
+        else:
+            share = loss if self.accumulation_steps == 1 else loss / self.accumulation_steps
+        if self._is_plain:
+            share.backward()
+        else:
+            self.precision.backward(share, self.optimizer)
+        return x, y, y_pred, loss
+
+    def _forward(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Calls the model and the loss."""
+        y_pred = self.model_fn(self.called_model, x)
+        if self.model_transform is not _identity:
+            y_pred = self.model_transform(y_pred)
+        return y_pred, self.loss_fn(y_pred, y)
 
     def stay_in_iteration(self) -> None:
         """Lets the next batch continue the window within the same iteration."""
@@ -298,14 +316,18 @@ class TrainingStep:
         if self._counted is None and num_batches < self.accumulation_steps:
             self._scale_gradients(self.accumulation_steps / num_batches)
             self._warn_of_incomplete(engine, num_batches)
-        self.precision.unscale(optimizer)
-        if self.clipping.is_on:
+        if not self._is_plain:
+            self.precision.unscale(optimizer)
+        if self._clips:
             self.clipping.apply(self._parameters_with_gradients())
         engine._pass(_OPTIM_STEP_STARTED)
         if engine._skip_requested:
             self.precision.skip_step()
             return
-        self.precision.step(optimizer)
+        if self._is_plain:
+            optimizer.step()
+        else:
+            self.precision.step(optimizer)
         engine._pass(_OPTIM_STEP_COMPLETED)
 
     def _warn_of_incomplete(self, engine: Engine[Any, Any], num_batches: int) -> None:
@@ -351,9 +373,8 @@ class TrainingStep:
             for parameter in self._parameters_with_gradients():
                 parameter.grad.mul_(factor)
 
-    def _is_last_of_window(self, engine: Engine[Any, Any]) -> bool:
-        if self.num_accumulated + 1 >= self.accumulation_steps:
-            return True
+    def _ends_early(self, engine: Engine[Any, Any]) -> bool:
+        """Whether the current batch ends a window that is not full."""
         if self.ends_window is not None:
             return self.ends_window
         return is_last_in_epoch(engine.state, engine._cursor.epoch_start)
@@ -423,19 +444,6 @@ def _average_gradients(model: DistributedDataParallel) -> None:
         parameter.grad.div_(dist.get_world_size(group))
 
 
-def _same_parameters(
-    other: Callable[P, Step],
-) -> Callable[[Callable[..., Step]], Callable[P, Step]]:
-    """Gives a function that passes its arguments on to ``other`` the signature of ``other``."""
-
-    def declare(function: Callable[..., Step]) -> Callable[P, Step]:
-        function.__signature__ = signature_of(other)  # type: ignore[attr-defined]
-        function.__annotations__ = other.__annotations__
-        return function
-
-    return declare
-
-
 def _loss_item(x: Any, y: Any, y_pred: Any, loss: Tensor) -> Any:
     return loss.item()
 
@@ -482,7 +490,7 @@ def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
         called_model=_compiled(model, compile),
         optimizer=optimizer,
         loss_fn=loss_fn,
-        prepare_batch=lambda batch: prepare_batch(batch, device=device, non_blocking=non_blocking),
+        prepare_batch=partial(prepare_batch, device=device, non_blocking=non_blocking),
         model_fn=model_fn,
         model_transform=model_transform,
         output_transform=output_transform,
@@ -490,93 +498,3 @@ def supervised_training_step(  # noqa: PLR0913 - Ignite's signature
         precision=FullPrecision(),
         clipping=Clipping(clip_grad_norm, clip_grad_value),
     )
-
-
-@takes_earlier_output
-@with_arguments(
-    model="the model. If ``device`` is None, autocast is for the device of its parameters."
-)
-def supervised_training_step_amp(  # noqa: PLR0913 - Ignite's signature
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    loss_fn: Callable[[Any, Any], Tensor] | nn.Module,
-    device: str | torch.device | None = None,
-    non_blocking: bool = False,
-    prepare_batch: Callable[..., Any] = _prepare_batch,
-    model_transform: Callable[[Any], Any] = _identity,
-    output_transform: Callable[[Any, Any, Any, Tensor], Any] = _loss_item,
-    scaler: Any = None,
-    gradient_accumulation_steps: int = 1,
-    model_fn: Callable[[Any, Any], Any] = _call_model,
-    *,
-    clip_grad_norm: float | None = None,
-    clip_grad_value: float | None = None,
-    amp_dtype: str | torch.dtype | None = None,
-    compile: bool | Mapping[str, Any] = False,
-) -> Step:
-    """Creates the step of supervised training under autocast.
-
-    Like :func:`supervised_training_step`, with the forward pass and the loss under autocast. If the
-    model returns float16 or bfloat16, ``loss_fn`` and ``output_transform`` get float32.
-
-    Args:
-        {arguments}
-
-    Raises:
-        ValueError: a number is out of range, or autocast does not support the dtype.
-        TypeError: ``gradient_accumulation_steps`` is not an integer.
-    """
-    step = supervised_training_step(
-        model, optimizer, loss_fn, device, non_blocking, prepare_batch, model_transform, output_transform,
-        gradient_accumulation_steps, model_fn,
-        clip_grad_norm=clip_grad_norm, clip_grad_value=clip_grad_value, compile=compile,
-    )  # fmt: skip
-    return _in_precision(MixedPrecision(device, model, amp_dtype, scaler), step)
-
-
-@takes_earlier_output
-@with_arguments()
-@_same_parameters(supervised_training_step)
-def supervised_training_step_apex(*args: Any, **options: Any) -> Step:
-    """Creates the step of supervised training with mixed precision by NVIDIA's apex.
-
-    Like :func:`supervised_training_step`, with the loss scaled by apex.
-
-    Args:
-        {arguments}
-
-    Raises:
-        ModuleNotFoundError: apex is not installed.
-        ValueError: a number is out of range.
-        TypeError: ``gradient_accumulation_steps`` is not an integer.
-    """
-    return _in_precision(ApexPrecision(), supervised_training_step(*args, **options))
-
-
-@takes_earlier_output
-@with_arguments()
-@_same_parameters(supervised_training_step)
-def supervised_training_step_tpu(*args: Any, **options: Any) -> Step:
-    """Creates the step of supervised training on a device of torch_xla, such as a TPU.
-
-    Like :func:`supervised_training_step`; gradients are clipped before they are reduced over
-    devices.
-
-    Args:
-        {arguments}
-
-    Raises:
-        ModuleNotFoundError: torch_xla is not installed.
-        ValueError: a number is out of range.
-        TypeError: ``gradient_accumulation_steps`` is not an integer.
-    """
-    return _in_precision(XlaPrecision(), supervised_training_step(*args, **options))
-
-
-def _in_precision(precision: FullPrecision, step: Any) -> Step:
-    converted: TrainingStep = dataclasses.replace(
-        step,
-        precision=precision,
-        model_transform=precision.with_full_output(step.model_transform),
-    )
-    return converted
