@@ -14,6 +14,7 @@ import ignite
 PACKAGES = [
     "ignite",
     "ignite.distributed",
+    "ignite.engine",
     "ignite.handlers",
     "ignite.metrics",
     "ignite.metrics.regression",

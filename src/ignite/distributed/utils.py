@@ -40,8 +40,6 @@ from ignite.distributed._process_group import (
 
 if TYPE_CHECKING:
     from ignite.distributed.comp_models import registered_computation_models
-else:
-    comp_models = LazyModule("ignite.distributed.comp_models")  # few programs need them
 
 __all__ = [
     "all_gather",
@@ -77,10 +75,12 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_comp_models = LazyModule("ignite.distributed.comp_models")  # few programs need them
+
 
 def __getattr__(name: str) -> Any:
     if name == "registered_computation_models":
-        return comp_models.registered_computation_models
+        return _comp_models.registered_computation_models
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

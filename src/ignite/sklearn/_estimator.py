@@ -11,12 +11,12 @@ from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from ignite._core.optional import import_optional
 from ignite._core.rng import capture_random_state, manual_seed, restore_random_state
 from ignite.learner import Learner
 from ignite.sklearn._models import make_model
-from ignite.sklearn._sparse_rows import SparseRows
 
 __all__ = ["LearnerEstimator", "Targets"]
 
@@ -35,6 +35,43 @@ _OF_LEARNER = (
     "optimizer", "lr", "metrics", "device", "precision", "accumulation", "clip_grad_norm", "compile",
     "ema", "freeze", "param_groups", "optimizer_options",
 )  # fmt: skip
+
+
+class SparseRows(Dataset[Any]):
+    """Dataset of samples ``(x, ...)``, where x is a row of a sparse matrix as a dense tensor.
+
+    Args:
+        x: sparse matrix in CSR format, shape (N, F).
+        others: further parts of the samples, each of length N, such as targets and weights.
+        dtype: dtype of the rows.
+
+    Example:
+        >>> from scipy.sparse import csr_array
+        >>> rows = SparseRows(csr_array([[0, 2], [1, 0]]), [torch.tensor([5, 6])])
+        >>> len(rows), rows[1]
+        (2, (tensor([1., 0.]), tensor(6)))
+    """
+
+    def __init__(
+        self, x: Any, others: Sequence[Tensor] = (), dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.x = x
+        self.others = tuple(others)
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, ...]]:
+        """Returns several samples, whose rows are converted together."""
+        rows = torch.from_numpy(np.asarray(self.x[indices].toarray())).to(self.dtype)
+        return [
+            (row, *(part[index] for part in self.others))
+            for row, index in zip(rows, indices, strict=True)
+        ]
 
 
 class Targets:
