@@ -193,11 +193,9 @@ class RunCheckpoint:
         return None if best is None else self._path_of(best.file)
 
     def _path_of(self, name: str) -> Path | str:
-        return (
-            self.place.path / name
-            if isinstance(self.place, storage.Folder)
-            else f"{self.place}/{name}"
-        )
+        if isinstance(self.place, storage.Folder):
+            return self.place.path / name
+        return f"{self.place}/{name}"
 
     def __call__(self, engine: AnyEngine, *args: Any, **kwargs: Any) -> None:
         """Saves the run now or, with several processes, after the current gradient accumulation.
@@ -414,10 +412,8 @@ class RunCheckpoint:
         self.wait()
 
     def _held(self) -> AbstractContextManager[Any]:
-        folder = getattr(self.place, "path", None)
-        return (
-            storage.hold(folder) if folder is not None and idist.get_rank() == 0 else nullcontext()
-        )
+        folder = getattr(self.place, "path", None) if idist.get_rank() == 0 else None
+        return nullcontext() if folder is None else storage.hold(folder)
 
     def _find_earlier(self, is_new: bool) -> None:
         if idist.get_rank() != 0:
