@@ -203,4 +203,4 @@ def test_nothing_else_asks_for_signatures_or_annotations_of_functions():
         if asking.search(line) and not line.lstrip().startswith(('"""', "#"))
     }
     # The one helper, and a copy between functions of this library.
-    assert set(found) <= {"ignite/_core/calls.py", "ignite/engine/_supervised/training_step.py"}
+    assert set(found) <= {"ignite/_core/calls.py", "ignite/engine/_supervised/factories.py"}

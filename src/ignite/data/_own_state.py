@@ -44,6 +44,7 @@ class OwnState:
 
     Example:
         >>> class Counted:
+        ...     __module__ = "__main__"  # a class of the program
         ...     def __init__(self):
         ...         self.num, self.limit = 0, 5
         >>> counted = Counted()

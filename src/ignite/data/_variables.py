@@ -101,6 +101,7 @@ def variables_of(roots: Mapping[str, Any]) -> Variables:
 
     Example:
         >>> class Counted:
+        ...     __module__ = "__main__"  # a class of the program
         ...     def __init__(self):
         ...         self.num = 3
         >>> {path: found.value for path, found in variables_of({"sampler": Counted()}).plain.items()}

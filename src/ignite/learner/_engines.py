@@ -70,7 +70,7 @@ class Batches:
         if type(batch) in (tuple, list) and len(batch) == 2:  # the usual case
             (x, y), weight = batch, None
             if type(x) is Tensor and type(y) is Tensor and x.device == y.device == device:
-                return x, y
+                return x, next_tokens(y) if self._are_next_tokens else y
         else:
             x, y, weight = self.parts(batch)
         if y is None:
@@ -79,8 +79,7 @@ class Batches:
                 "data frame"
             )
         x, y = _moved(x, device, non_blocking), _moved(y, device, non_blocking)
-        if self._are_next_tokens:
-            y = next_tokens(y)
+        y = self.targets(y)
         return x, y if weight is None else Weighted(y, _moved(weight, device, non_blocking))
 
 

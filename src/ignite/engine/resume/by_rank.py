@@ -75,8 +75,8 @@ def states_of_rank(states: Mapping[str, Any], rank: int, num_ranks: int) -> dict
 
     Example:
         >>> states = {"a": {"x": 1, "y": 2}, "by_rank": {"a": [{"x": 1}, {"x": 5}]}}
-        >>> states_of_rank(states, rank=1, num_ranks=2)
-        {'a': {'x': 5, 'y': 2}}
+        >>> states_of_rank(states, rank=1, num_ranks=2)["a"]["x"]
+        5
     """
     mine = {name: state for name, state in states.items() if name != BY_RANK}
     by_rank: Mapping[str, list[Any]] = states.get(BY_RANK, {})

@@ -249,6 +249,7 @@ def unsaved_values_in(name: str, optimizer: Optimizer) -> Iterator[tuple[str, An
 
     Example:
         >>> class Counting(torch.optim.SGD):
+        ...     __module__ = "__main__"  # a class of the program
         ...     num_steps = 0
         ...     def step(self):
         ...         self.num_steps += 1
