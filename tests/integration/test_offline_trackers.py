@@ -24,6 +24,7 @@ def test_a_run_that_was_killed_and_resumed_has_each_step_once(name, read, lr, tm
     tracked_run.check(read(tmp_path, tracked_run.run_twice(name, tmp_path)), lr)
 
 
+@pytest.mark.slow  # two processes with a client each
 @pytest.mark.parametrize(("name", "read", "lr"), CASES)
 def test_a_resumed_run_that_the_program_names_has_each_step_once(name, read, lr, tmp_path):
     servers.skip_without(name)

@@ -77,8 +77,9 @@ WORDS = {
 }
 
 
+@pytest.mark.parametrize("stop", [pytest.param(3, marks=pytest.mark.slow), 12])
 @pytest.mark.parametrize("word", WORDS)
-def test_a_killed_run_goes_on_exactly(tmp_path, word):
+def test_a_killed_run_goes_on_exactly(tmp_path, word, stop):
     def train(folder, stop=None):
         learner = make(metrics=["accuracy"], optimizer="sgd", lr=0.05)
         learner.model.append(nn.Dropout(0.1))
@@ -100,18 +101,17 @@ def test_a_killed_run_goes_on_exactly(tmp_path, word):
         return learner, history, rates
 
     learner, expected, rates = train(tmp_path / "whole")
-    for stop in (3, 12):
-        with pytest.raises(Killed):
-            train(tmp_path / f"cut{stop}", stop)
-        torch.manual_seed(99)
-        resumed, found, later = train(tmp_path / f"cut{stop}")
-        assert found.steps == expected.steps
-        assert rows_of(found) == rows_of(expected)
-        assert found.validations == expected.validations
-        assert later == rates[len(rates) - len(later) :]
-        assert resumed.optimizer.param_groups[0]["lr"] == learner.optimizer.param_groups[0]["lr"]
-        for a, b in zip(learner.model.parameters(), resumed.model.parameters(), strict=True):
-            assert torch.equal(a, b)
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", stop)
+    torch.manual_seed(99)
+    resumed, found, later = train(tmp_path / "cut")
+    assert found.steps == expected.steps
+    assert rows_of(found) == rows_of(expected)
+    assert found.validations == expected.validations
+    assert later == rates[len(rates) - len(later) :]
+    assert resumed.optimizer.param_groups[0]["lr"] == learner.optimizer.param_groups[0]["lr"]
+    for a, b in zip(learner.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("stop", [2, 9])
